@@ -28,7 +28,7 @@ test: ## Run every test, or one with T=path; more for pytest in ARGS=
 test-servers: ## The store drivers against PostgreSQL 17, Valkey 8 and NATS 2.10 in containers
 	@exec scripts/test-servers
 
-test-gvisor: ## The e2e tests in gVisor, on a second engine of this machine; needs root and runsc
+test-gvisor: ## The security and e2e tests in gVisor, on a second engine of this machine; needs root and runsc
 	@exec scripts/test-gvisor $(ARGS)
 
 coverage: ## Tests that run in one process, with the gate on branch coverage

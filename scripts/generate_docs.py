@@ -28,7 +28,7 @@ BY_HAND = {  # compose.yaml and the scripts read these, the manager does not
     "JELMORE_ENGINE_NETWORK": ("none", "Network of the engine proxy; `bridge` to reach an engine over TCP."),
     "JELMORE_CA_FILE": (
         "",
-        "PEM file of authorities that the deployment trusts beside the public ones; everybody must be able to read it.",
+        "PEM file of authorities that are trusted beside the public ones, by git too; all must be able to read it.",
     ),
     "JELMORE_PROFILES_DIR": ("./profiles", "Folder of the profiles file, mounted at /etc/jelmore/profiles."),
     "JELMORE_MCP_SERVERS_DIR": (

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from jelmore.drivers.docker_options import DEFAULT_RUNTIME
-from tests.support.engine_relay import OCI_RUNTIME
+from tests.support.engine_relay import OCI_RUNTIME, RUNNER_IMAGE
 from tests.support.stack import Stack, docker, inspect
 from tests.support.stack_client import SESSIONS, Api, Frame, tool_answers
 from tests.support.stack_fixtures import running
@@ -16,7 +16,7 @@ from tests.support.stack_quickstart import QuickStart
 pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.timeout(300)]
 
 SKILL: Final = "---\nname: {name}\ndescription: Does it.\n---\nDo it.\n"
-SOURCE: Final = "jelmore/runner:latest"
+SOURCE: Final = RUNNER_IMAGE
 
 
 @pytest.fixture(scope="module")

@@ -97,7 +97,7 @@ def writable(top: str, most_s: float = 60) -> str:
 
 
 def as_somebody_else() -> str:
-    """Return what came of telling a peer that this process is root's."""
+    """Return what came of a claim towards a peer that this process is root's."""
     one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with one, other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)

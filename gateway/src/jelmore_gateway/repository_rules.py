@@ -20,7 +20,7 @@ _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _UNAUTHORIZED: Final = ("could not read Username", "could not read Password", "Authentication failed")
 _SAID: Final = 500
 _LEAST: Final = 4
-"""A shorter password cannot be told from other words."""
+"""A shorter password cannot be distinguished from other words."""
 
 _HEADS: Final = "refs/heads/"
 _TAGS: Final = "refs/tags/"

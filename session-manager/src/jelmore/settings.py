@@ -87,8 +87,8 @@ class Settings(SignInSettings):
     agent_uids: str = Field(
         f"{AGENT_UIDS.start}-{AGENT_UIDS[-1]}",
         description="User ids of the engine's host, as FIRST-LAST. The agent of a new session gets one of them, so the "
-        "kernel counts what it uses apart from other sessions. Choose ids that nobody has there. off: all agents share "
-        "one. A session keeps the id that it began with.",
+        "kernel counts what it uses apart from other sessions. Choose ids that nobody has there, from 30000 on. off: "
+        "all agents share one. A session keeps the id that it began with.",
     )
     open_files: int = Field(
         16_384,

@@ -61,7 +61,7 @@ async def test_lookups_that_hang_are_few_and_hold_up_no_other_session() -> None:
             if name.startswith("slow"):
                 hanging[0] += 1
                 hanging[1] = max(hanging)
-                await let_go.wait()  # also after the client is told: a thread cannot be cancelled
+                await let_go.wait()  # also after the client has its answer: a thread cannot be cancelled
                 hanging[0] -= 1
                 raise OSError("no answer")
             return await resolve(name)

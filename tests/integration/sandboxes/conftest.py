@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from jelmore.drivers.docker_engine import DockerEngine, EngineAddress
+from jelmore.drivers.docker_images import AGENT_USERS
 from jelmore.drivers.docker_options import WantedOptions
 from jelmore.drivers.docker_sandboxes import DockerSandboxes
 from jelmore.drivers.paths import RunPaths
@@ -64,7 +65,8 @@ async def image_that(engine: DockerEngine) -> AsyncIterator[Callable[[str], Awai
         body = {"Image": "debian:trixie-slim", "Cmd": ["true"], "Entrypoint": ["/bin/sh", "-c", script]}
         made = await engine.call("POST", "containers/create", body=body)
         params = {"container": made["Id"], "repo": "jelmore-test", "tag": tag}
-        await engine.call("POST", "commit", params=params, body={"Entrypoint": ["/bin/sh", "-c", script]})
+        config = {"Entrypoint": ["/bin/sh", "-c", script], "Labels": {AGENT_USERS: "1"}}
+        await engine.call("POST", "commit", params=params, body=config)
         await engine.call("DELETE", f"containers/{made['Id']}", params={"force": True, "v": True})
         tags.append(f"jelmore-test:{tag}")
         return tags[-1]

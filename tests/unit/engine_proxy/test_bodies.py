@@ -31,6 +31,7 @@ RUN: Final = Path("/run/jelmore")
 SKILLS: Final = Path("/srv/skills")
 KEY: Final = "0123456789abcdef"
 IMAGE: Final = "jelmore/runner:latest"
+NAMES: Final = "rw,nosuid,nodev,noexec,size=65536,mode=755"
 TMP: Final = "rw,exec,nosuid,nodev,size=536870912,mode=1777"
 NAME: Final = f"jelmore-{ID}-1"
 PROFILE_SKILLS: Final = Path("/srv/profile-skills")
@@ -210,10 +211,7 @@ REFUSED: Final[dict[str, tuple[Change, str]]] = {
         host("Tmpfs", {"/tmp": TMP, "/var/lib/extrausers": "rw,nosuid,nodev,noexec,size=65536,mode=1777"}),
         "Tmpfs",
     ),
-    "names of users alone": (
-        host("Tmpfs", {"/var/lib/extrausers": "rw,nosuid,nodev,noexec,size=65536,mode=755"}),
-        "Tmpfs",
-    ),
+    "names of users alone": (host("Tmpfs", {"/var/lib/extrausers": NAMES}), "Tmpfs"),
     "a temporary folder with programs of the host": (host("Tmpfs", {"/tmp": "rw,exec,suid,dev"}), "Tmpfs"),
     "no limit of memory": (without("Memory"), "Memory"),
     "no limit of processes": (without("PidsLimit"), "PidsLimit"),
@@ -223,11 +221,7 @@ REFUSED: Final[dict[str, tuple[Change, str]]] = {
     "precedence when memory is short": (host("OomScoreAdj", -1000), "OomScoreAdj"),
     "a killer that is off": (host("OomKillDisable", True), "OomKillDisable"),
     "more locked memory": (host("Ulimits", [{"Name": "memlock", "Soft": 64, "Hard": 64}]), "Ulimits"),
-    "two limits of open files": (
-        host("Ulimits", [{"Name": "nofile", "Soft": 64, "Hard": 64}, {"Name": "nofile", "Soft": 1024, "Hard": 1024}]),
-        "Ulimits",
-    ),
-    "processes of a user without an end": (host("Ulimits", [{"Name": "nproc", "Soft": -1, "Hard": -1}]), "Ulimits"),
+    "two limits of open files": (host("Ulimits", [{"Name": "nofile", "Soft": 64, "Hard": 64}] * 2), "Ulimits"),
     "no security options": (without("SecurityOpt"), "SecurityOpt"),
     "no seccomp": (option("seccomp=unconfined"), "SecurityOpt"),
     "another seccomp": (host("SecurityOpt", ["no-new-privileges", "seccomp={}"]), "SecurityOpt"),

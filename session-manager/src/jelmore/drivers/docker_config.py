@@ -51,8 +51,8 @@ OPEN_FILES: Final = 16_384
 
 GVISOR_THREADS_EACH: Final = 3
 GVISOR_THREADS: Final = 256
-"""Threads of the host that gVisor's kernel may have for each process of a sandbox, and beside them. With runsc of
-2024, 300 processes had 230 and an idle Claude Code 50. Its kernel ends, and the sandbox with it, when it gets no more."""
+"""Threads of the host that gVisor's kernel may have per process of a sandbox, and beside them. With runsc 20240729,
+300 processes had 230 and an idle Claude Code 50. Its kernel, and with it the sandbox, ends when it gets no more."""
 
 CPU_SHARES: Final = 256
 """The weight of a sandbox on a busy processor. Jelmore's own containers have the engine's default, 1024."""
@@ -162,7 +162,7 @@ def container_config(
             "NetworkMode": "none",
             "ReadonlyRootfs": True,
             "Tmpfs": {
-                # The engine adds `noexec` unless it is told otherwise: `go run`, configure scripts and builds of wheels
+                # Without `exec` the engine adds `noexec`: `go run`, configure scripts and builds of wheels
                 # start what they have just made there. The workspace, too, is a place for programs.
                 "/tmp": f"rw,exec,nosuid,nodev,size={TEMPORARY_BYTES},mode=1777",  # noqa: S108 - inside the container
                 AGENT_NAMES: "rw,nosuid,nodev,noexec,size=65536,mode=755",
