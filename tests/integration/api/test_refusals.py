@@ -188,3 +188,34 @@ async def test_who_asks_too_often_waits_and_others_do_not() -> None:
         assert answers[-1].json()["code"] == "rate_limited"
         assert int(answers[-1].headers["retry-after"]) >= 1
         assert (await other.get("/api/v1/sessions")).status_code == 200
+
+
+IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "not base64!"}}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "fields"),
+    [
+        ("/{id}/input", {"input": ""}, {"input"}),
+        ("/{id}/input", {"input": 7}, {"input"}),
+        ("/{id}/input", {"input": []}, {"input"}),
+        ("/{id}/input", {"input": [IMAGE]}, {"input.0.image.source.base64.data"}),
+        ("/{id}/input", {"input": [{"type": "film"}]}, {"input.0"}),
+        ("", {"network": "closed"}, {"network"}),
+        ("", {"network": {"mode": "custom", "allow": [7]}}, {"network", "network.allow.0"}),
+        ("", {"limits": {"memory": []}}, {"limits.memory"}),
+        ("", {"limits": {"workspace_bytes": "many"}}, {"limits.workspace_bytes"}),
+        ("", {"skills": 7}, {"skills"}),
+        ("", {"metadata": {"list[str]": "x" * 70_000}}, {"metadata"}),
+    ],
+)
+async def test_a_value_of_several_types_is_named_as_its_field(
+    api: World, path: str, body: dict[str, Any], fields: set[str]
+) -> None:
+    """Not as pydantic names its types: `input.function-after[_bounded_input(), …]`."""
+    async with api.client() as http:
+        session_id = (await http.post("/api/v1/sessions")).json()["id"]
+        answer = await http.post(f"/api/v1/sessions{path.replace('{id}', session_id)}", json=body)
+    assert answer.status_code == 422, answer.text
+    assert {each["field"] for each in answer.json()["errors"]} == fields, answer.text
+    assert "[" not in answer.json()["detail"].replace("[a-z]", "")

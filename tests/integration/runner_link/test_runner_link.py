@@ -17,6 +17,7 @@ from jelmore.session.errors import (
     CapacityError,
     ConflictError,
     DependencyError,
+    InvalidRequestError,
     JelmoreError,
     RefusedError,
     SessionEndedError,
@@ -57,11 +58,11 @@ ANSWER = PermissionAnswer(decision="allow")
 @pytest.mark.parametrize(
     ("code", "status", "error"),
     [
-        (ErrorCode.BAD_FRAME, 422, RefusedError),
+        (ErrorCode.BAD_FRAME, 422, InvalidRequestError),
         (ErrorCode.FORBIDDEN, 403, RefusedError),
         (ErrorCode.CONFLICT, 409, ConflictError),
         (ErrorCode.UNKNOWN_REQUEST, 404, UnknownRequestError),
-        (ErrorCode.INPUT_EMPTY, 422, RefusedError),
+        (ErrorCode.INPUT_EMPTY, 422, InvalidRequestError),
         (ErrorCode.INPUT_TOO_LARGE, 413, TooLargeError),
         (ErrorCode.QUEUE_FULL, 429, CapacityError),
         (ErrorCode.ENDED, 409, SessionEndedError),

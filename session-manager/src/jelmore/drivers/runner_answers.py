@@ -26,6 +26,11 @@ from jelmore_protocol.control import Refusal
 from jelmore_protocol.frames import ErrorCode
 from jelmore_protocol.json_bounds import LARGE_CHARACTERS, has_too_many_values
 
+
+class UnusableError(RefusedError):
+    """The runner cannot use a value of the request, which its text names."""
+
+
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
 _MAX_REFUSAL_BYTES: Final = LARGE_CHARACTERS
 
@@ -92,6 +97,8 @@ def refusal_error(status: int, text: bytes) -> JelmoreError:
         ErrorCode.QUEUE_FULL: CapacityError(message),
         ErrorCode.WORKSPACE_FULL: WorkspaceFullError(message),
         ErrorCode.UNAVAILABLE: DependencyError("runner", message),
+        ErrorCode.BAD_FRAME: UnusableError("runner", message),
+        ErrorCode.INPUT_EMPTY: UnusableError("runner", message),
     }
     if refusal.code == ErrorCode.ENDED:
         ended = SessionEndedError(UUID(int=0))

@@ -15,7 +15,7 @@ import aiohttp
 from pydantic import BaseModel
 
 from jelmore.drivers.relay_inbox import Inbox, Item, WaitingBytes, pump
-from jelmore.drivers.runner_answers import bounded, parsed, refusal_error, translated
+from jelmore.drivers.runner_answers import UnusableError, bounded, parsed, refusal_error, translated
 from jelmore.drivers.runner_http import CONNECT_S, opened_session
 from jelmore.ports import ControlAddress
 from jelmore.session.errors import (
@@ -23,7 +23,6 @@ from jelmore.session.errors import (
     ConflictError,
     DependencyError,
     InvalidRequestError,
-    RefusedError,
     SessionEndedError,
     UnknownRequestError,
 )
@@ -72,7 +71,10 @@ class RunnerLink:
 
     async def input(self, at: ControlAddress, request: control.InputRequest) -> control.InputAccepted:
         """Send a prompt. Returns when it is journaled."""
-        return await self._call(at, "POST", "/input", request, control.InputAccepted)
+        try:
+            return await self._call(at, "POST", "/input", request, control.InputAccepted)
+        except UnusableError as error:  # such as a file of the workspace that is not there
+            raise InvalidRequestError(str(error).removeprefix("runner: ")) from None
 
     async def interrupt(self, at: ControlAddress) -> None:
         """Stop the running turn, if any."""
@@ -89,7 +91,7 @@ class RunnerLink:
             raise
         except ConflictError as error:
             raise AlreadyAnsweredError(str(error)) from None
-        except RefusedError as error:  # the answer does not fit the request
+        except UnusableError as error:  # the answer does not fit the request
             raise InvalidRequestError(str(error).removeprefix("runner: ")) from None
 
     async def ask_egress(self, at: ControlAddress, asked: control.EgressAsk) -> control.InputAccepted:
