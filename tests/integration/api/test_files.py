@@ -68,6 +68,20 @@ async def test_a_file_may_have_any_name(made: World, name: str) -> None:
         assert (await client.get(f"{files}/{name}")).status_code == 404
 
 
+async def test_a_name_that_no_file_can_have_is_refused_as_the_path(made: World) -> None:
+    async with made.client() as client:
+        files = f"{BASE}/{await _session(client)}/files"
+        for name in ("a" * 256, "d/" + "%C3%A9" * 128):
+            for call in (client.get(f"{files}/{name}"), client.put(f"{files}/{name}", content=b"x")):
+                refused = await call
+                assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "path"), refused.text
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            archive.addfile(tarfile.TarInfo("a" * 256))
+        refused = await client.put(f"{files}/x?extract=tar", content=packed.getvalue())
+        assert (refused.status_code, "more than 255 bytes" in refused.json()["detail"]) == (422, True), refused.text
+
+
 async def test_archives_go_in_and_out(made: World) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as packed:

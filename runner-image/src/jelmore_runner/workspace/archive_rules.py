@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from jelmore_runner.workspace.answers import RefusedError
-from jelmore_runner.workspace.paths import MAX_DEPTH, MAX_PATH_BYTES
+from jelmore_runner.workspace.paths import MAX_DEPTH, MAX_NAME_BYTES, MAX_PATH_BYTES, has_long_name
 
 MAX_ENTRIES: Final = 200_000
 MAX_RATIO: Final = 200
@@ -38,6 +38,8 @@ def name_of(name: str) -> tuple[str, ...]:
         raise _refused(name, "leaves the folder")
     if len(name.encode("utf-8", "surrogateescape")) > MAX_PATH_BYTES or len(parts) > MAX_DEPTH:
         raise _refused(name, "is too long or too deep")
+    if has_long_name(parts):
+        raise _refused(name, f"has a name of more than {MAX_NAME_BYTES} bytes")
     return parts
 
 

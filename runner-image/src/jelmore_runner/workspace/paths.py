@@ -11,6 +11,9 @@ from jelmore_runner.workspace.answers import RefusedError, refusal_of
 
 MAX_PATH_BYTES: Final = 4096
 MAX_DEPTH: Final = 128
+MAX_NAME_BYTES: Final = 255
+"""Of one component, as on Linux's file systems."""
+
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -26,7 +29,14 @@ def parts_of(path: str) -> tuple[str, ...]:
         raise RefusedError("invalid", "path: has . or .. as a component")
     if "\0" in path or len(path.encode("utf-8", "surrogateescape")) > MAX_PATH_BYTES or len(parts) > MAX_DEPTH:
         raise RefusedError("invalid", f"path: has a NUL, more than {MAX_PATH_BYTES} bytes or {MAX_DEPTH} components")
+    if has_long_name(parts):
+        raise RefusedError("invalid", f"path: has a name of more than {MAX_NAME_BYTES} bytes")
     return parts
+
+
+def has_long_name(parts: tuple[str, ...]) -> bool:
+    """Return whether a component is longer than a name can be."""
+    return any(len(part.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES for part in parts)
 
 
 @contextmanager
