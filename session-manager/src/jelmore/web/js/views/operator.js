@@ -77,11 +77,12 @@ function Load({ stats, health }) {
 
 function Drain({ drain, setDrain }) {
   if (!drain) return null;
-  const act = (method) => attempt(async () => setDrain(await call(method, "/admin/drain")));
+  // For two seconds another manager may not know of the drain yet.
+  const act = (method) => attempt(async () => setDrain(await call(method, method === "POST" ? "/admin/drain?wait=3" : "/admin/drain")));
   const begin = async () => (await sure("Drain?", "No manager accepts new sessions and prompts until this is undone.", "Drain")) && act("POST");
   return html`<section class="card"><h2>Drain</h2>
     <p role="status">${!drain.draining ? "New sessions and prompts are accepted." : html`Nothing new is accepted, since <${Age} at=${drain.since} /> (${plain(drain.by)}).
-      ${drain.drained ? " No turn runs." : ` ${drain.active_turns} turns still run.`}`}</p>
+      ${drain.drained ? " No turn runs." : ` ${drain.active_turns} turns run or are about to begin.`}`}</p>
     <p class="buttons">${drain.draining ? html`<button onClick=${() => act("DELETE")}>Accept again</button>`
       : html`<button class="danger" onClick=${begin}>Drain</button>`}</p></section>`;
 }
