@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jelmore.drivers.caddy_config import EdgeOptions, caddy_config
-from jelmore.drivers.paths import RunPaths
+from jelmore.drivers.paths import MANAGER_SLOTS, RunPaths
 
 PLAIN = EdgeOptions(
     paths=RunPaths(Path("/run/jelmore")),
@@ -33,7 +33,7 @@ def _proxies(node: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("options", [PLAIN, SECURE])
 def test_every_hop_is_unbuffered_and_outlives_a_reload(options: EdgeOptions) -> None:
     proxies = _proxies(caddy_config(options))
-    assert len(proxies) == 7
+    assert len(proxies) == 7 + MANAGER_SLOTS  # one for the metrics of each manager
     for proxy in proxies:
         assert proxy["flush_interval"] == -1
         assert proxy["stream_close_delay"] == "24h"
