@@ -133,6 +133,10 @@ _BY_STATUS: Final[Mapping[int, type[ApiError]]] = {
 }
 
 
+_LARGE_BYTES: Final = 1024 * 1024
+"""A server answers a body that is too large before it has read it; the answer is lost when the connection breaks."""
+
+
 def error_of(problem: Problem) -> ApiError:
     """Return the error of a problem."""
     kind = _BY_CODE.get(problem.code) or _BY_STATUS.get(problem.status)
@@ -147,6 +151,15 @@ def ended_early(session_id: str) -> SessionEndedError:
     return SessionEndedError(Problem(409, "session_ended", "The session has ended", detail, "", False, None))
 
 
+def _body_bytes(error: Exception) -> int:
+    """Return the size of the body whose sending or answer broke off; 0 when nothing was connected or nobody knows."""
+    if type(error).__name__ not in {"ReadError", "WriteError", "RemoteProtocolError"}:
+        return 0
+    request = getattr(error, "_request", None)  # of httpx; its property raises where there is none
+    declared = "" if request is None else str(request.headers.get("content-length", ""))
+    return int(declared) if declared.isdecimal() else 0
+
+
 def connection_failed(url: str, error: Exception) -> ConnectionFailedError:
     """Return the error of a server at `url` that could not be reached, or broke off."""
     refused = certificate_problem(error)
@@ -157,4 +170,10 @@ def connection_failed(url: str, error: Exception) -> ConnectionFailedError:
             "docs/guides/team-server.md"
         )
     reason = str(error) or type(error).__name__
+    sent_bytes = _body_bytes(error)
+    if sent_bytes >= _LARGE_BYTES:
+        return ConnectionFailedError(
+            f"{url} broke off while it was sent {sent_bytes / 1_000_000:.0f} MB ({reason}); it may not take so much at "
+            "once: large files go into the workspace, as docs/files.md says"
+        )
     return ConnectionFailedError(f"{url} does not answer: {reason}. Is the server running, and JELMORE_URL right?")

@@ -12,7 +12,7 @@ from jelmore_client import AsyncJelmore, Jelmore, _async_terminal
 from jelmore_client._async_terminal import AsyncTerminal
 from jelmore_client.core.requests import Request
 from jelmore_client.core.streams import Cursor
-from jelmore_client.errors import ConnectionFailedError, JelmoreError
+from jelmore_client.errors import ConnectionFailedError, JelmoreError, connection_failed
 from tests.support.library_errors import built, classes
 
 OF_HTTPX = [*classes(httpx, httpx.HTTPError), httpx.InvalidURL]
@@ -66,3 +66,11 @@ async def test_what_websockets_raises_to_a_terminal_is_ours(
     monkeypatch.setattr(_async_terminal, "connect", fail)
     with pytest.raises(JelmoreError):
         await AsyncTerminal("ws://127.0.0.1:1", None, {}, None).__aenter__()
+
+
+@pytest.mark.parametrize(("size", "words"), [(16_000_000, "while it was sent 16 MB"), (100, "does not answer")])
+def test_a_server_that_breaks_off_a_large_body_may_not_take_it(size: int, words: str) -> None:
+    request = httpx.Request("POST", "http://test/", content=b"x" * size)
+    assert words in str(connection_failed("http://test", httpx.ReadError("", request=request)))
+    assert "does not answer" in str(connection_failed("http://test", httpx.ReadError("")))
+    assert "does not answer" in str(connection_failed("http://test", httpx.ConnectError("", request=request)))
