@@ -112,8 +112,15 @@ setting() {
     elif [[ -f $ROOT/.env ]]; then
         line=$(sed -nE "s/^(export )?$1=//p" "$ROOT/.env" | tail -n 1)
         line=${line%$'\r'}
-        line=${line#[\"\']}
-        echo "${line%[\"\']}"
+        case "$line" in # as Compose reads it: a comment follows a space, but not inside of quotes
+        \"*) line=${line#\"} line=${line%%\"*} ;;
+        \'*) line=${line#\'} line=${line%%\'*} ;;
+        *)
+            line=${line%%[[:space:]]#*}
+            line=${line%"${line##*[![:space:]]}"}
+            ;;
+        esac
+        echo "$line"
     fi
 }
 

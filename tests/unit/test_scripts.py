@@ -237,6 +237,25 @@ def test_the_deployment_trusts_the_authorities_of_its_operator_beside_the_public
         assert (done.returncode, done.stdout) == (0, kept), done.stderr
 
 
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("JELMORE_PUBLIC_URL=https://jelmore.example.org   # TLS by a public authority", "https://jelmore.example.org"),
+        ("JELMORE_PUBLIC_URL=https://x/#y", "https://x/#y"),
+        ("export JELMORE_PUBLIC_URL='a # b'  # c", "a # b"),
+        ('JELMORE_PUBLIC_URL="a b" ', "a b"),
+        ("JELMORE_PUBLIC_URL= # none", ""),
+        ("JELMORE_PUBLIC_URL=plain  \r", "plain"),
+    ],
+)
+def test_a_setting_is_read_as_compose_reads_it(line: str, value: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"JELMORE_PUBLIC_URL=older\n{line}\n", newline="")
+    found = run(
+        "bash", "-c", f"source scripts/lib.sh; ROOT={tmp_path}; setting JELMORE_PUBLIC_URL", JELMORE_PUBLIC_URL=""
+    )
+    assert (found.returncode, found.stdout) == (0, f"{value}\n"), found.stderr
+
+
 def test_each_deployment_gets_passwords_of_its_own_once(tmp_path: Path) -> None:
     names = ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "NATS_PASSWORD")
     settings = tmp_path / ".env"
