@@ -156,3 +156,10 @@ def test_a_keyring_that_is_locked_later_is_named_with_what_to_do(ring: Keyring, 
 def test_a_wrong_key_is_kept_nowhere(ring: Keyring, server: str) -> None:
     done = CliRunner().invoke(app, ["login", server, "--name", "team", "--api-key", "wrong"])
     assert (done.exit_code, ring.kept, contexts.contexts_path().exists()) == (1, {}, False)
+
+
+@pytest.mark.parametrize(("given", "code"), [(f"{KEY}\n", 0), ("\n", 2)])
+def test_a_key_is_read_from_a_pipe(ring: Keyring, server: str, given: str, code: int) -> None:
+    done = CliRunner().invoke(app, ["login", server, "--name", "team"], input=given)
+    assert (done.exit_code, list(ring.kept.values())) == (code, [] if code else [KEY]), done.output
+    assert "echoed" not in done.output

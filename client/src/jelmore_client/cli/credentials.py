@@ -1,6 +1,5 @@
 """`jelmore credentials`: what the gateway adds to calls of sessions. Values are read from the terminal or a pipe."""
 
-import sys
 from typing import Annotated
 from urllib.parse import quote
 
@@ -9,6 +8,7 @@ import typer
 from jelmore_client.cli import completing
 from jelmore_client.cli.app import OK, USAGE, AsJson, command, connect
 from jelmore_client.cli.printing import print_json, print_table, say
+from jelmore_client.cli.secrets_typed import typed
 
 _ACTIONS = ("list", "set", "remove", "authorize")
 _FIELDS = ("name", "scope", "owner", "kind", "changed_at")
@@ -64,17 +64,9 @@ def credentials(
         if action == "remove":
             client.request(Request("DELETE", at, params=owner, repeatable=False))
             return OK
-        value = _value()
+        value = typed("Value")
         if not value:
             say("error: there is no value")
             return USAGE
         client.request(Request("PUT", at, params=owner, json={"value": value}, repeatable=True))
     return OK
-
-
-def _value() -> str:
-    """Return the value: never an argument, which other users of the machine could see."""
-    if sys.stdin.isatty():
-        given: str = typer.prompt("Value", hide_input=True, err=True)
-        return given.strip()
-    return sys.stdin.read().strip()

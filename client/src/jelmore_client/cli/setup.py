@@ -8,6 +8,7 @@ import typer
 from jelmore_client.cli import contexts
 from jelmore_client.cli.app import OK, UNKNOWN, AsJson, command
 from jelmore_client.cli.printing import print_json, print_table, say
+from jelmore_client.cli.secrets_typed import typed
 
 
 def _url(value: str) -> str:
@@ -23,8 +24,9 @@ def login(
     *,
     name: Annotated[str, typer.Option(help="The name of the context.")] = "default",
     api_key: Annotated[
-        str, typer.Option(prompt=True, hide_input=True, envvar="JELMORE_API_KEY", help="Asked for when left out.")
-    ],
+        str | None,
+        typer.Option(envvar="JELMORE_API_KEY", help="When left out: asked for, or read from standard input."),
+    ] = None,
     keyring: Annotated[
         bool | None,
         typer.Option("--keyring/--file", help="Where the key is kept. By itself: the keyring where there is one."),
@@ -35,6 +37,9 @@ def login(
     from jelmore_client import Jelmore
     from jelmore_client.core.requests import API, Request
 
+    api_key = (api_key or "").strip() or typed("API key")
+    if not api_key:
+        raise contexts.ContextError("there is no API key: type it, or give it on standard input")
     with Jelmore(url, api_key=api_key) as client:
         client.request(Request("GET", f"{API}/sessions", params={"limit": 1}))
     path = contexts.contexts_path()
