@@ -1,4 +1,4 @@
-"""The server hangs, dies or refuses while somebody writes: nothing typed is lost, nothing is sent twice, and the page says so."""
+"""The server hangs, dies or refuses while somebody writes: nothing is lost or sent twice, and the page says so."""
 
 from contextlib import suppress
 from uuid import uuid4

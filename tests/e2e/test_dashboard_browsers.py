@@ -1,4 +1,4 @@
-"""Browsers that are not as expected: no storage, a full one, a wrong clock, no service worker, forced colours, a narrow screen."""
+"""Browsers that are not as expected: no storage or a full one, a wrong clock, forced colours, a narrow screen."""
 
 import pytest
 from playwright.async_api import Browser, Page, expect

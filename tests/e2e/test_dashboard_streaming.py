@@ -75,6 +75,7 @@ async def test_a_tool_card_has_the_diff_and_the_picture(local_api: Api, browser:
         await edited.locator("summary").click()
         await expect(edited.locator(".diff .gone")).to_have_text("- roses are red\n")
         await expect(edited.locator(".diff .new")).to_have_text("+ <b>violets</b> are blue\n")
+        assert await edited.locator(".diff").inner_text() == "- roses are red\n+ <b>violets</b> are blue\n"
         seen = page.locator("details.tool").filter(has_text="dot.png")
         await seen.locator("summary").click()
         image = seen.get_by_role("img", name="Output of the tool")

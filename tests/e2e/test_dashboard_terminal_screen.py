@@ -66,7 +66,8 @@ async def test_hostile_output_reaches_nothing_but_the_screen(local_api: Api, bro
         title, address = await page.title(), page.url
         await run(
             page,
-            r"printf '\033]0;evil\007\033]2;evil\007\033]52;c;ZXZpbA==\007\033[21t\033]8;;javascript:alert(1)\007link\033]8;;\007\n'",
+            r"printf '\033]0;evil\007\033]2;evil\007\033]52;c;ZXZpbA==\007\033[21t'; "
+            r"printf '\033]8;;javascript:alert(1)\007link\033]8;;\007\n'",
         )
         await run(
             page, r"printf '\342\202'; sleep 0.5; printf '\254 <img src=x onerror=alert(1)> \033[3J\n'; echo do''ne"

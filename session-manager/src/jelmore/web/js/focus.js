@@ -27,11 +27,13 @@ function focusNear(gone, root) {
 }
 
 function stopNear({ target, previousSibling }, root) {
-  const isAfter = (node) => !previousSibling?.isConnected || previousSibling.compareDocumentPosition(node) === Node.DOCUMENT_POSITION_FOLLOWING;
+  let before = previousSibling?.isConnected ? previousSibling : null;
+  const isAfter = (node) => !before || before.compareDocumentPosition(node) === Node.DOCUMENT_POSITION_FOLLOWING;
   for (let place = target; place && root.contains(place); place = place.parentElement) {
     const stops = [...place.querySelectorAll(STOPS)].filter((each) => each.checkVisibility());
     const found = stops.find(isAfter) ?? stops.at(-1);
     if (found) return found;
+    before = place; // nothing in it can have the focus
   }
   return undefined;
 }

@@ -36,10 +36,12 @@ const link = new TerminalLink(id, {
   changed: show,
   waiting: () => say("The server does not answer. Trying again …"),
   closed: (text) => {
+    keys.hidden = !mayType || !link.exit;
     if (!link.exit) return say(plainly(text));
     say(`The shell has ended with code ${link.exit.code}.`);
     return offer("New shell", () => {
       terminal.reset();
+      keys.hidden = !mayType;
       link.restart();
     });
   },

@@ -108,8 +108,8 @@ export function Composer({ id, follower, onSent, completes = true }) {
 
 export function Over({ session, follower }) {
   const [busy, once] = useOnce();
-  const reason = session.failure?.error ?? (session.end_reason === "deleted" ? "somebody ended it" : session.end_reason);
-  return html`<footer class="composer over"><${Queue} id=${session.id} follower=${follower} onLeft=${() => {}} /><span>The session has ended${reason ? `: ${reason}` : ""}.</span>
+  const reason = session.failure?.error ?? session.end_reason;
+  return html`<footer class="composer over"><${Queue} id=${session.id} follower=${follower} onLeft=${() => {}} /><span>The session has ended${reason && reason !== "deleted" ? `: ${reason}` : ""}.</span>
     ${mayWrite() && html`<button aria-disabled=${busy} onClick=${() => once(() => attempt(async () => {
       await post(`/sessions/${session.id}/resume`);
       await refresh(session.id);

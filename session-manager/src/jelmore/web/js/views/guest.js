@@ -113,7 +113,7 @@ function Shared({ id, person }) {
     <${Notices} />
     <${Transcript} follower=${follower} />
     ${person.role === "viewer" ? follower.pending.value.length > 0 && html`<p class="notice" role="status">It waits for an answer of somebody else.</p>`
-      : html`<div aria-live="polite"><${PendingCards} id=${id} pending=${follower.pending.value} edits=${person.role === "editor"} /></div>`}
+      : html`<div class="asking" aria-live="polite"><${PendingCards} id=${id} pending=${follower.pending.value} edits=${person.role === "editor"} /></div>`}
     ${isOver ? html`<footer class="composer over"><span>The session has ended.</span></footer>`
       : person.role === "editor" && html`<${Composer} id=${id} follower=${follower} completes=${false} />`}</main>`;
 }

@@ -1,6 +1,6 @@
 // Start a session.
 import { call, get, newId } from "../api.js";
-import { html, useEffect, useRef, useState } from "../lib.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "../lib.js";
 import { browser } from "../storage.js";
 import { attempt, remember } from "../store.js";
 import { EFFORTS, MODES } from "./settings.js";
@@ -21,6 +21,8 @@ export function NewSession() {
   const [more, setMore] = useState(keptFields);
   const [profiles, setProfiles] = useState([]);
   const [busy, setBusy] = useState(false);
+  const field = useRef(null);
+  useLayoutEffect(() => field.current.focus(), []); // a browser heeds `autofocus` once
   const tried = useRef({}); // the last attempt: the same session keeps its key, so that it is made once
   const write = (written) => {
     setPrompt(written);
@@ -54,7 +56,7 @@ export function NewSession() {
     location.hash = `/s/${created.id}`;
   };
   return html`<main class="narrow"><h1>New session</h1><form class="card form" onSubmit=${submit}>
-    <label>First prompt<textarea rows="5" autofocus value=${prompt} onInput=${(event) => write(event.target.value)}
+    <label>First prompt<textarea rows="5" ref=${field} value=${prompt} onInput=${(event) => write(event.target.value)}
       placeholder="What is to be done? May be left empty."></textarea></label>
     <label>Title<input value=${more.title ?? ""} onInput=${set("title")} /></label>
     <div class="columns"><label>Model<input value=${more.model ?? ""} onInput=${set("model")} placeholder="default" /></label>
@@ -67,7 +69,7 @@ export function NewSession() {
         ${profiles.map((each) => html`<option value=${each.name} selected=${more.profile === each.name}>${each.name}</option>`)}</select></label>`}</div>
     <details open=${!!more.url}><summary>From a git repository</summary><div class="form">
       <label>URL<input type="url" value=${more.url ?? ""} onInput=${set("url")} placeholder="https://git.example.com/team/project.git" /></label>
-      <div class="columns"><label>Branch, tag or commit<input value=${more.ref ?? ""} onInput=${set("ref")} placeholder="the default branch" autocapitalize="off" /></label>
+      <div class="columns"><label>Branch, tag or commit<input value=${more.ref ?? ""} onInput=${set("ref")} placeholder="default" autocapitalize="off" /></label>
         <label>Commits of history<input type="number" min="1" value=${more.depth ?? ""} onInput=${set("depth")} placeholder="all" /></label>
         <label>Credential<input value=${more.credential ?? ""} onInput=${set("credential")} placeholder="none" autocapitalize="off" /></label></div></div></details>
     <button class="primary" aria-disabled=${busy}>${busy ? "Starting …" : "Start"}</button></form></main>`;

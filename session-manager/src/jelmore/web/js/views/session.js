@@ -63,7 +63,7 @@ export function SessionPage({ id, tab }) {
     <nav class="tabs" aria-label="Parts of the session">${TABS.map((name) => html`<a href=${`#/s/${id}/${name}`}
       aria-current=${tab === name ? "page" : undefined}>${name}</a>`)}${!isOver && html`<a href=${`/ui/terminal.html#${id}`}>terminal</a>`}</nav>
     ${parts[tab]()}
-    <div aria-live="polite"><${PendingCards} id=${id} pending=${follower.pending.value} /></div>
+    <div class="asking" aria-live="polite"><${PendingCards} id=${id} pending=${follower.pending.value} /></div>
     ${isOver ? html`<${Over} session=${session} follower=${follower} />` : !mayWrite() ? html`<${Looking} id=${id} follower=${follower} />` : html`<${Composer} id=${id} follower=${follower}
       onSent=${() => tab !== "conversation" && (location.hash = `/s/${id}/conversation`)} />`}</main>`;
 }

@@ -20,7 +20,7 @@ export function ToolInput({ tool, input }) {
 
 function Diff({ old, fresh }) {
   const lines = (text, sign, name) => (text ? plain(text).split("\n") : []).map(
-    (line, index) => html`<span key=${sign + index} class=${name}>${sign} ${line}\n</span>`);
+    (line, index) => html`<span key=${sign + index} class=${name}>${`${sign} ${line}\n`}</span>`);
   return html`<pre class="code diff">${lines(old, "-", "gone")}${lines(fresh, "+", "new")}</pre>`;
 }
 

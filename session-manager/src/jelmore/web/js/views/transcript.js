@@ -11,6 +11,8 @@ import { ToolCard } from "./tool.js";
 const WINDOW = 200;
 const STEP = 100;
 const QUIET_MS = 2000; // until what a page begins with is there
+const MOVES = ["wheel", "touchmove", "keydown", "pointerdown"];
+const MOVED_MS = 1000;
 const NEAR_END_PX = 80;
 const AHEAD = "600px"; // how far from the edge of the screen the window moves on
 
@@ -84,8 +86,15 @@ export function Transcript({ follower }) {
 
 function keepPlace(section, pinned, settle, id) {
   let timer;
+  let moved = 0; // when the person last did something that moves the page
+  let [last, height] = [scrollY, 0];
+  const touch = () => (moved = performance.now());
   const scroll = () => {
-    pinned.current = innerHeight + scrollY >= document.documentElement.scrollHeight - NEAR_END_PX;
+    // Only a move upwards leaves the end. What comes or goes in the page moves it too: then it counts if the person did something.
+    const { scrollHeight } = document.documentElement;
+    if (innerHeight + scrollY >= scrollHeight - NEAR_END_PX) pinned.current = true;
+    else if (scrollY < last && (scrollHeight === height || performance.now() - moved < MOVED_MS)) pinned.current = false;
+    [last, height] = [scrollY, scrollHeight];
     settle(pinned.current);
     timer ??= setTimeout(() => {
       timer = undefined;
@@ -95,7 +104,13 @@ function keepPlace(section, pinned, settle, id) {
     }, 200);
   };
   addEventListener("scroll", scroll, { passive: true });
+  for (const each of MOVES) addEventListener(each, touch, { passive: true });
+  // Cards and the composer come and grow after the rows that they follow.
+  const watch = new ResizeObserver(() => pinned.current && scrollTo(0, document.documentElement.scrollHeight));
+  for (const each of document.querySelectorAll(".asking, .composer")) watch.observe(each);
   return () => {
+    watch.disconnect();
+    for (const each of MOVES) removeEventListener(each, touch);
     removeEventListener("scroll", scroll);
     clearTimeout(timer);
   };
