@@ -9,14 +9,15 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.support.browsing import DESK, PHONE, confirm, page_of
 from tests.support.changed_workspace import with_changes
-from tests.support.stack_client import Api
+from tests.support.stack_client import SESSIONS, Api
 
 MOST_STOPS = 120
 NAME = """() => {
     const each = document.activeElement;
     if (!each || each === document.body) return "";
-    const text = each.getAttribute("aria-label") || each.labels?.[0]?.firstChild?.textContent || each.textContent || "";
-    return text.trim();
+    const label = each.labels?.[0];
+    const words = label?.firstChild?.textContent || label?.textContent || each.textContent;
+    return (each.getAttribute("aria-label") || words).trim();
 }"""
 
 
@@ -136,6 +137,7 @@ async def test_every_job_is_done_with_keys(local_api: Api, browser: Browser, tmp
         await page.keyboard.press("Escape")
         await page.keyboard.press("n")
         await expect(page.get_by_label("First prompt")).to_have_count(0)
+        await local_api.http.patch(f"{SESSIONS}/{session_id}", json={"pinned": False})
 
 
 @pytest.mark.timeout(300)
@@ -146,7 +148,7 @@ async def test_every_job_is_done_with_a_thumb(local_api: Api, browser: Browser, 
             await page.get_by_role(role, name=name, exact=True).first.tap()
 
         await tap("New", "link")
-        await page.get_by_label("First prompt").fill("demo> run touch one")
+        await page.get_by_label("First prompt").fill("demo> run touch thumb")
         await tap("Start")
         await tap("Edit")
         await page.get_by_label("Command").fill("touch edited")
@@ -191,9 +193,10 @@ async def test_every_job_is_done_with_a_thumb(local_api: Api, browser: Browser, 
         await tap("Show what would be removed")
         await expect(page.get_by_text("nothing was removed")).to_be_visible()
         await page.get_by_role("link", name=re.compile("^Jelmore")).tap()
-        await page.get_by_label("Search").fill("run touch one")
+        await page.get_by_label("Search").fill("run touch thumb")
         await expect(page.locator("a.row")).to_have_count(1)
         await page.locator("a.row").tap()
         await tap("End")
         await confirm(page, "End it")
         await expect(page.get_by_text("The session has ended")).to_be_visible()
+        await local_api.http.patch(f"{SESSIONS}/{session_id}", json={"pinned": False})

@@ -59,9 +59,11 @@ async def test_many_files_are_one_row_and_a_growing_text_is_not_read_out(local_a
         assert await transcript.locator(".note").count() < 5
         await note.locator("summary").click()
         await expect(note.get_by_text("created folder/file-29.txt")).to_be_visible()
-        await page.get_by_label("Prompt", exact=True).fill("demo> words 60 50\ndemo> fail 400")
+        await page.get_by_label("Prompt", exact=True).fill("demo> words 100 50")
         await page.keyboard.press("Enter")
         await expect(transcript.locator(".growing")).to_have_attribute("aria-live", "off")
+        await page.get_by_label("Prompt", exact=True).fill("demo> fail 400")
+        await page.keyboard.press("Enter")
         await expect(transcript.locator(".note.end").last).to_contain_text("failed · ")
         assert await violations(page) == []
 
