@@ -187,7 +187,7 @@ async def _sign_in(page: Page, key: str) -> None:
     await expect(page.get_by_role("link", name="Jelmore")).to_be_visible()
 
 
-async def test_of_two_who_answer_the_second_is_told(local_api: Api, browser: Browser) -> None:
+async def test_of_two_who_answer_the_second_learns_it(local_api: Api, browser: Browser) -> None:
     session_id = (await local_api.create("demo> run touch raced", title="Raced"))["id"]
     await local_api.until(session_id, waiting_for="permission")
     async with page_of(local_api, browser, DESK, refused="409") as page:
