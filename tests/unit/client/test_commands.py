@@ -285,6 +285,21 @@ def test_a_table_passes_no_control_character_to_the_terminal(capsys: pytest.Capt
     assert shown == "ASKS\nBash[2J: hidden row\ntitle: ]0;owneda b\n> [31mred\n"
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_an_answer_and_a_transcript_pass_no_control_character_to_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, terminal: bool
+) -> None:
+    """As when the prompt comes through a pipe: the answer is printed plainly, and may carry what the agent chose."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    answer = "\x1b]52;c;b3duZWQ=\x07done \x9b2Jé\n"
+    printing.print_text(answer)
+    assert capsys.readouterr().out == ("]52;c;b3duZWQ=done 2Jé\n\n" if terminal else f"{answer}\n")
+    printing.print_json({"text": answer})
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == {"text": answer}
+    assert all(each.isprintable() for each in shown.removesuffix("\n"))
+
+
 def test_a_listing_that_repeats_clears_no_pipe(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,7 @@
 """Prints blocks and tables on a terminal, or as plain text where there is none or NO_COLOR is set."""
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,13 +29,21 @@ _STYLES: Final[dict[str, tuple[str, str]]] = {
 }
 
 
+_LATE_CONTROLS: Final = re.compile("[\x7f-\x9f]")
 _LEAST_CELLS: Final = 12
 """A column is not cut below this width; a narrower terminal breaks the lines."""
 
 
 def print_json(value: Any) -> None:
     """Print a value as one line of JSON."""
-    print(json.dumps(value, ensure_ascii=False, default=str))  # noqa: T201 - a command talks to a person
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    # JSON writes the first 32 control characters out; some terminals obey those from 0x7f on as well.
+    print(_LATE_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))  # noqa: T201 - a command talks to a person
+
+
+def print_text(text: str) -> None:
+    """Print what an agent wrote: as it is into a file or a pipe, without control characters on a terminal."""
+    print(printable(text) if sys.stdout.isatty() else text)  # noqa: T201 - the result of a command
 
 
 def say(text: str) -> None:

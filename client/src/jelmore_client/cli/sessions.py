@@ -8,7 +8,7 @@ import typer
 from jelmore_client.cli import completing, sources
 from jelmore_client.cli.app import FAILED, OK, SETUP, USAGE, AsJson, SessionRef, command, connect, find, server
 from jelmore_client.cli.contexts import ContextError
-from jelmore_client.cli.printing import Printer, print_json, say, short
+from jelmore_client.cli.printing import Printer, print_json, print_text, say, short
 from jelmore_client.cli.progress import working
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _print_result(session: "Session", prompt: str, *, as_json: bool) -> int:
     if as_json:
         print_json({"session_id": session.id, **result.model_dump(mode="json")})
     else:
-        print(result.text)  # noqa: T201 - the result
+        print_text(result.text)
     if not result.ok:
         say(f"the turn failed: {result.failure}")
     return OK if result.ok else FAILED
@@ -337,5 +337,5 @@ def transcript(
     with connect() as client:
         session = find(client, reference)
         request = Request("GET", session_path(session.id, "transcript"), params={"format": form})
-        sys.stdout.write(client.send(request).text)
+        print_text(client.send(request).text.removesuffix("\n"))
     return OK
