@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from tests.support.bombs import BOMB_S, BOMBS, LIMITS, command
+from tests.support.bombs import BOMB_S, BOMBS, IS_GVISOR, LIMITS, command
 from tests.support.stack_client import Api, Frame, Talk, talk_to, tool_answers
 
 PINGS: Final = 60
@@ -46,9 +46,16 @@ async def test_a_neighbour_keeps_its_latency(quick_api: Api, bomb: str) -> None:
         beside_s = await round_trip_s(talk)
         assert not bombing.done(), "it was measured while the bomb was at work"
         await bombing
-    said = tool_answers(await quick_api.all(hostile["id"], "output"))[-1]
-    assert said.startswith("did "), said
-    assert int(said.split()[1]) >= least
+    said = (tool_answers(await quick_api.all(hostile["id"], "output")) or [""])[-1]
+    if IS_GVISOR and bomb == "processes" and not said:  # Claude Code wanted a thread just then, and was started again
+        errors = [
+            each["payload"] for each in await quick_api.all(hostile["id"], "events") if "error" in each["event_type"]
+        ]
+        assert [each["code"] for each in errors] == ["agent_died"]
+    else:
+        assert said.startswith("did "), said
+        assert int(said.split()[1]) >= least
+    assert (await quick_api.get(hostile["id"]))["generation"] == 1, "the sandbox and its runner have lived through it"
     print(f"{bomb}: {beside_s * 1000:.1f} ms beside the bomb, {alone_s * 1000:.1f} ms alone")
     assert beside_s <= MOST * alone_s + GRACE_S, f"{beside_s * 1000:.1f} ms, {alone_s * 1000:.1f} ms alone"
     assert "still here" in (await quick_api.ask(hostile["id"], "demo> say still here"))["result"]
