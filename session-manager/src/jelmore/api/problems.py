@@ -26,7 +26,9 @@ from jelmore.session.record import Failure, failure_payload
 _log = structlog.get_logger(__name__)
 
 _MAX_SHOWN: Final = 256
-_UNION: Final = re.compile(r"(?:function-(?:after|before|wrap|plain)|tagged-union|list|nullable)\[.*\]", re.DOTALL)
+_UNION: Final = re.compile(
+    r"(?:function-(?:after|before|wrap|plain)|tagged-union|list|literal|nullable)\[.*\]", re.DOTALL
+)
 """What pydantic puts into the place of an error for an alternative of a union: names of our functions, no field."""
 
 _OTHER_KIND: Final = frozenset({"string_type", "list_type", "dict_type"})
