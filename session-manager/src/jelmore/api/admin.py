@@ -57,7 +57,7 @@ class KeyChangeBody(Body):
 
 
 class RotateBody(Body):
-    """How long the former text of a rotated key still works."""
+    """How long the former text of a rotated key still works. No text from before it works for longer: 0 ends all."""
 
     former_for_s: int = Field(3600, ge=0, le=30 * 86400)
 
@@ -157,7 +157,10 @@ async def change_key(context: ContextOf, caller: CallerOf, key_id: KeyId, body: 
 
 @router.post("/keys/{key_id}/rotate", name="rotate_key", response_model=NewKeyResponse)
 async def rotate_key(context: ContextOf, caller: CallerOf, key_id: KeyId, body: RotateBody | None = None) -> object:
-    """Replace the text of a key, which keeps its sessions and webhooks. The former text works for `former_for_s`."""
+    """Replace the text of a key, which keeps its sessions and webhooks. The former text works for `former_for_s`.
+
+    Texts from before it work no longer than that, so 0 leaves the new text alone.
+    """
     former_for_s = (body or RotateBody()).former_for_s
     return _show_new(await context.services.operator.rotate_key(caller, key_id, former_for_s=former_for_s))
 

@@ -53,6 +53,7 @@ class PostgresOperator:
             if former is None:
                 return None
             row = await fetch_row(connection, _SQL["new_digest"], id=key_id, digest=digest)
+            await execute(connection, _SQL["shorten_former"], id=key_id, former_for_s=former_for_s)
             if former_for_s > 0:
                 values = {"id": key_id, "former": former, "former_for_s": former_for_s}
                 await execute(connection, _SQL["keep_former"], **values)

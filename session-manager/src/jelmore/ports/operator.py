@@ -60,7 +60,7 @@ class OperatorStore(Protocol):
     async def rotate_key(self, key_id: str, digest: str, *, former_for_s: float) -> ApiKey | None:
         """Give a key another digest and return the key; None when there is none, or it is revoked.
 
-        The former digest is accepted for another `former_for_s` seconds.
+        The former digest is accepted for another `former_for_s` seconds, and none from before it for longer.
         """
 
     async def live_settings(self) -> Mapping[str, LiveValue]:

@@ -26,6 +26,11 @@ update api_keys set digest = :digest where id = :id
 returning id, name, role, created_at, expires_at, last_used_at, created_by, user_id, signed_in_until, act_as,
     sign_in_epoch;
 
+-- name: shorten_former
+-- Lets no text that a key had before the former one be accepted for longer than so many seconds.
+update api_keys set expires_at = least(expires_at, clock_timestamp() + make_interval(secs => :former_for_s))
+where replaced_by = :id and revoked_at is null;
+
 -- name: keep_former
 -- Keeps the former digest of a rotated key for so many seconds.
 insert into api_keys (id, name, role, digest, created_at, expires_at, replaced_by)
