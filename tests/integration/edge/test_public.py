@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import aiohttp
 import pytest
+from aiohttp import web
 from yarl import URL
 
 from jelmore.drivers import caddy_config
@@ -107,6 +108,26 @@ async def test_reads_pass_over_a_manager_that_hangs(hung: Stand) -> None:
     async with calling() as client:
         answers = await asyncio.gather(*(read(client) for _ in range(20)))
     assert set(answers) == {200}
+
+
+class SlowPeer(Peer):
+    """Answers a GET only when Caddy has long lost its patience with one that is quick as a rule."""
+
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        if request.path != "/readyz":
+            await asyncio.sleep(caddy_config.READ_S + 1.5)
+        return await super().get(request)
+
+
+@pytest.mark.parametrize("what", ["diff", "patch", "bundle", "files?archive=tar.gz", "transcript"])
+async def test_who_reads_a_whole_workspace_is_asked_once_and_may_take_long(stand: Stand, what: str) -> None:
+    peer = SlowPeer("slow")
+    async with serving(peer, stand.paths.manager_socket(0)), calling() as client:
+        async with client.get(f"{stand.url}/api/v1/sessions/{uuid4()}/{what}") as response:
+            assert response.status == 200, await response.text()
+        async with client.get(f"{stand.url}/api/v1/sessions") as response:
+            assert response.status == 503
+    assert len([path for path in peer.paths if what in path]) == 1
 
 
 async def test_writes_pass_over_a_manager_once_it_was_seen_to_hang(hung: Stand) -> None:

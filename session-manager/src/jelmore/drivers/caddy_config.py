@@ -33,6 +33,11 @@ FIND_MANAGER_S: Final = 5
 READ_S: Final = 6
 """When a manager does not begin to answer a GET within this time, Caddy asks another one."""
 
+_SLOW_READS: Final[Json] = {
+    "path_regexp": {"pattern": "^/api/(v1/)?sessions?/[^/]+/(diff|patch|bundle|files|transcript)$"}
+}
+"""What may be read for longer than that before the first byte: a whole workspace, or a whole conversation."""
+
 _AWAY: Final = {"Retry-After": ["2"]}
 _UUID: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _SESSION_METHODS: Final = "GET, HEAD, OPTIONS"
@@ -162,7 +167,7 @@ def _public_routes(paths: RunPaths) -> list[Json]:
         },
         {"handle": [_body(BODY_BYTES)]},
         {
-            "match": [{"method": ["GET", "HEAD"], "not": [{"header": {"Upgrade": ["*"]}}]}],
+            "match": [{"method": ["GET", "HEAD"], "not": [{"header": {"Upgrade": ["*"]}}, _SLOW_READS]}],
             "handle": [_to_managers(paths, answer_within_s=READ_S)],
             "terminal": True,
         },
