@@ -95,6 +95,9 @@ class AsyncSession(AsyncSessionTurns, AsyncSessionPorts, AsyncSessionRepository,
     def __repr__(self) -> str:
         return f"<Session {self.id} {self.info.status}>"
 
+    def _repr_markdown_(self) -> str:
+        return self.info._repr_markdown_()
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -94,6 +94,9 @@ class Session(SessionTurns, SessionPorts, SessionRepository, SessionObservation)
     def __repr__(self) -> str:
         return f"<Session {self.id} {self.info.status}>"
 
+    def _repr_markdown_(self) -> str:
+        return self.info._repr_markdown_()
+
     def __enter__(self) -> Self:
         return self
 

@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from jelmore_client.core import notebook
+
 
 class Model(BaseModel):
     """Base of all models."""
@@ -87,6 +89,20 @@ class SessionInfo(Model):
         """Whether the session is terminated or failed."""
         return self.status in {"terminated", "failed"}
 
+    def _repr_markdown_(self) -> str:
+        return notebook.facts(
+            {
+                "session": self.id,
+                "title": self.title,
+                "status": self.status,
+                "waits for": self.waiting_for,
+                "ended because": self.end_reason,
+                "repository": self.repository.url if self.repository else None,
+                "turns": self.usage.turns,
+                "cost": f"${self.usage.cost_usd:.4f}",
+            }
+        )
+
 
 class SessionToken(Model):
     """A token for the session's own URL, which is in `urls`."""
@@ -116,6 +132,10 @@ class Pending(Model):
     title: str = ""
     input: dict[str, Any] = Field(default_factory=dict)
     suggestions: list[dict[str, Any]] = Field(default_factory=list)
+
+    def _repr_markdown_(self) -> str:
+        asked = self.input.get("command", self.input)
+        return f"{notebook.plain(self.title or self.tool)}\n\n{notebook.code(asked)}"
 
 
 class Event(Model):
@@ -167,6 +187,13 @@ class Diff(Model):
     deletions: int = 0
     files: list[ChangedFile] = Field(default_factory=list)
     truncated: bool = False
+
+    def _repr_markdown_(self) -> str:
+        rows = [(each.path, each.status, f"+{each.additions}", f"-{each.deletions}") for each in self.files]
+        left = self.changed - len(self.files)
+        return notebook.table(
+            ("file", "change", "", ""), [*rows, *([(f"and {left} more", "", "", "")] if left else [])]
+        )
 
 
 class Commit(Model):
@@ -296,12 +323,27 @@ class Answer(BaseModel):
     answers: dict[str, str | list[str]] | None = None
     updated_input: dict[str, Any] | None = None
     remember: Literal["once", "session"] | None = None
+    updated_permissions: list[dict[str, Any]] | None = None
     interrupt: bool | None = None
 
     @classmethod
-    def allow(cls, updated_input: dict[str, Any] | None = None, *, always: bool = False) -> "Answer":
-        """Allow the tool use, as asked or with a changed input; `always`: the same kind for the whole session."""
-        return cls(decision="allow", updated_input=updated_input, remember="session" if always else None)
+    def allow(
+        cls,
+        updated_input: dict[str, Any] | None = None,
+        *,
+        always: bool = False,
+        updated_permissions: list[dict[str, Any]] | None = None,
+    ) -> "Answer":
+        """Allow the tool use, as asked or with a changed input; `always`: the same kind for the whole session.
+
+        `updated_permissions` are rules for the session in place of the request's `suggestions`, such as edited ones.
+        """
+        return cls(
+            decision="allow",
+            updated_input=updated_input,
+            remember="session" if always else None,
+            updated_permissions=updated_permissions,
+        )
 
     @classmethod
     def deny(cls, message: str | None = None, *, interrupt: bool = False) -> "Answer":
