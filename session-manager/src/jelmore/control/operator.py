@@ -175,7 +175,8 @@ class Operator:
     async def rotate_key(self, caller: Caller, key_id: str, *, former_for_s: float) -> NewKey:
         """Give a key another text; it keeps its sessions, webhooks and tokens.
 
-        The former text works for another `former_for_s` seconds, and no earlier one for longer. Each call makes a new text.
+        The former text works for another `former_for_s` seconds, and no earlier one for longer. Each call makes a new
+        text.
 
         Raises NotFoundError; ConflictError for the key of the setting JELMORE_API_KEY.
         """
