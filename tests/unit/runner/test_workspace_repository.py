@@ -57,6 +57,27 @@ def test_a_diff_knows_renames_and_new_files_and_leaves_the_index_alone(root: Pat
     assert (root / ".git" / "index").read_bytes() == index
 
 
+def test_what_git_is_told_to_leave_alone_is_no_deletion_and_its_replacement_is_not_lost(root: Path) -> None:
+    """As the links that lead out of a repository, which `jelmore run --repo` does not bring along."""
+    for name in ("out", "replaced"):
+        (root / name).symlink_to("/etc/hosts")
+    (root / "kept").write_text("x\n")
+    start = _call(repository.commit, root, message="one")[0]["commit"]
+    subprocess.run(["git", "update-index", "--skip-worktree", "out", "replaced"], cwd=root, check=True)
+    for name in ("out", "replaced"):
+        (root / name).unlink()
+    for compared in ({}, {"from": start}):
+        diff, _ = _call(repository.diff, root, form="json", **compared)
+        assert diff["files"] == []
+    (root / "replaced").write_text("of the agent\n")
+    diff, _ = _call(repository.diff, root, form="json")
+    assert {each["path"] for each in diff["files"]} == {"replaced"}
+    made, _ = _call(repository.commit, root, message="two")
+    assert made["created"]
+    done = subprocess.run(["git", "diff", "--name-only", start, "HEAD"], cwd=root, check=True, capture_output=True)
+    assert done.stdout == b"replaced\n"
+
+
 def test_before_the_first_commit_everything_is_new(root: Path) -> None:
     (root / "a").write_text("1\n")
     diff, _ = _call(repository.diff, root, form="json")

@@ -35,9 +35,30 @@ def _snapshot(root: Path) -> Iterator[Git]:
         git = Git(root, {"GIT_INDEX_FILE": f"{folder}/index"})
         if git.head():
             git.read("read-tree", "HEAD")
+            _mark(git, "--skip-worktree", _left_alone(Git(root), present=False) & _tracked(git))
         _check_size(git)
         git.run("add", "-A", "--", ".", ":(exclude,top,glob).jelmore-upload-*")
         yield git
+
+
+def _left_alone(git: Git, *, present: bool) -> set[str]:
+    """Return the tracked files that git is told to leave alone (skip-worktree), of those that are there or are not.
+
+    Such are the links that `jelmore run --repo` does not bring along: that they are missing is no deletion. Where
+    something was put in the place of one, git would not look at it.
+    """
+    entries = git.run("ls-files", "-z", "-t").split("\0")
+    names = {entry[2:] for entry in entries if entry.startswith("S ")}
+    return {name for name in names if os.path.lexists(git.root / name) is present}
+
+
+def _tracked(git: Git) -> set[str]:
+    return set(git.run("ls-files", "-z").split("\0"))
+
+
+def _mark(git: Git, how: str, names: set[str]) -> None:
+    if names:
+        git.run("update-index", how, "-z", "--stdin", given="\0".join(sorted(names)).encode("utf-8", "surrogateescape"))
 
 
 def _check_size(git: Git) -> None:
@@ -85,6 +106,7 @@ def commit(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
     git = Git(root)
     git.check()
     before = git.head()
+    _mark(git, "--no-skip-worktree", _left_alone(git, present=True))
     _check_size(git)
     git.run("add", "-A", "--", ".", ":(exclude,top,glob).jelmore-upload-*")
     if before is not None and not git.run("status", "--porcelain", "--untracked-files=no").strip():
