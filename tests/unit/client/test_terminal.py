@@ -1,6 +1,7 @@
 """What the terminal shows and how it reads answers, without a terminal."""
 
 import stat
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,29 @@ def test_output_of_an_agent_cannot_steer_the_terminal(text: str) -> None:
     shown = printable(text) + fold(text, 3)
     assert "\x1b" not in shown
     assert "\u202e" not in shown
-    assert all(each in "\n\t" or each.isprintable() for each in shown)
+    assert all(each in "\n\t" or unicodedata.category(each) not in {"Cc", "Cs", "Zl", "Zp"} for each in shown)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "10\u00a0000\u202f€",
+        "全角\u3000空白",
+        "👩\u200d💻 🏳️\u200d🌈",
+        "\u0645\u06cc\u200c\u062e\u0648",
+        "\ue0b0 \U0001fae9",
+        "a\tb\nc",
+    ],
+)
+def test_what_people_write_is_shown_as_it_is(text: str) -> None:
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize(
+    "hidden", ["\u200b", "\u200d", "\u2060", "\ufeff", "\u202e", "\u2028", "\U000e0041", "\x85", "\r"]
+)
+def test_a_command_does_not_hide_characters(hidden: str) -> None:
+    assert printable(f"rm{hidden} -r") == "rm -r"
 
 
 def test_a_permission_is_answered_by_a_letter() -> None:

@@ -1,6 +1,7 @@
 """What a reader sees of a session's events, as plain values: pure, so that tests need no terminal."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -102,11 +103,19 @@ def _setup(kind: str, data: dict[str, Any]) -> Iterator[Block]:
 
 
 def printable(text: str) -> str:
-    """Return `text` without control characters: output of an agent must not steer the terminal."""
-    return "".join(each for each in text if each in "\n\t" or (each.isprintable() and each not in _BIDI))
+    """Return `text` without control characters: output of an agent must not steer the terminal.
+
+    Nor with characters that hide or reorder others. Spaces and emoji of all kinds stay.
+    """
+    return _NOT_SHOWN.sub("", text)
 
 
-_BIDI: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_NOT_SHOWN: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff"  # controls but newline and tab, and halves of characters
+    "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"  # directions and separators
+    "\xad\u180e\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e00ff]"  # invisible ones
+    "|(?<![^\x00-\x7f])[\u200c\u200d]"  # joiners belong to emoji and scripts; in an ASCII word they hide
+)
 
 
 def fold(text: str, most_lines: int | None) -> str:

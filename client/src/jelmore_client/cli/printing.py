@@ -123,12 +123,13 @@ def table_lines(head: Sequence[str], rows: Sequence[Sequence[str]], shorten: int
 
 
 def _cells(text: str) -> int:
-    """Return how many columns of a terminal a text takes: two for a wide character, none for a combining one."""
+    """Return how many columns of a terminal a text takes: two for a wide character, none for a mark or joiner."""
     if text.isascii():
         return len(text)
-    from unicodedata import combining, east_asian_width
+    from unicodedata import category, east_asian_width
 
-    return sum(0 if combining(each) else 2 if east_asian_width(each) in "WF" else 1 for each in text)
+    none = {"Mn", "Me", "Cf"}
+    return sum(0 if category(each) in none else 2 if east_asian_width(each) in "WF" else 1 for each in text)
 
 
 def _cut(text: str, cells: int) -> str:
