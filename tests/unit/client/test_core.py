@@ -11,6 +11,7 @@ from jelmore_client.core.problems import check, refusal
 from jelmore_client.core.requests import (
     MAX_ATTEMPTS,
     Request,
+    backoff_s,
     create_session,
     repository_body,
     retry_delay_s,
@@ -140,6 +141,19 @@ def test_only_what_is_safe_is_sent_again() -> None:
     assert retry_delay_s(unsafe, 1, problem(429, "capacity", {"retry-after": "2"}, retryable=True)) == 2.0
     assert retry_delay_s(safe, 1, problem(429, "capacity", {"retry-after": "3600"}, retryable=True)) is None
     assert retry_delay_s(safe, 1, problem(422, "invalid")) is None
+    assert retry_delay_s(unsafe, 1, problem(503, "draining", retryable=True)) is not None
+
+
+@pytest.mark.parametrize("code", ["dependency_away", "http_error"])
+def test_an_answer_of_a_proxy_whose_server_died_repeats_nothing_that_may_have_happened(code: str) -> None:
+    """Such as the creation of a key: the edge answers 503 also when the manager died after it had made the key."""
+    died = problem(503, code, retryable=True)
+    assert retry_delay_s(Request("POST", "/x", repeatable=False), 1, died) is None
+    assert retry_delay_s(Request("GET", "/x"), 1, died) is not None
+
+
+def test_a_reader_goes_on_after_days_without_a_server() -> None:
+    assert 4.0 <= backoff_s(100_000) <= 8.0
 
 
 def test_creates_and_inputs_carry_an_id_of_their_own() -> None:

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, Final
 from urllib.parse import quote
 
-from jelmore_client.errors import ApiError, ConnectionFailedError, JelmoreError
+from jelmore_client.errors import ApiError, JelmoreError
 
 MAX_ATTEMPTS: Final = 4
 _FIRST_DELAY_S: Final = 0.25
 _MAX_DELAY_S: Final = 8.0
 _MAX_RETRY_AFTER_S: Final = 60.0
+_MOST_DOUBLINGS: Final = 10
+_TOO_MANY: Final = 429
+_REFUSED_CODES: Final = frozenset({"draining", "stale"})
 
 API: Final = "/api/v1"
 
@@ -117,7 +120,7 @@ def retry_delay_s(request: Request, attempt: int, error: JelmoreError) -> float 
     """
     if attempt >= MAX_ATTEMPTS or not error.retryable:
         return None
-    if isinstance(error, ConnectionFailedError) and not request.repeatable:
+    if not request.repeatable and not _nothing_happened(error):
         return None
     after_s = error.retry_after_s if isinstance(error, ApiError) else None
     if after_s is not None:
@@ -125,6 +128,16 @@ def retry_delay_s(request: Request, attempt: int, error: JelmoreError) -> float 
     return backoff_s(attempt)
 
 
+def _nothing_happened(error: JelmoreError) -> bool:
+    """Return whether the server refused before it did anything.
+
+    Other answers of the 5xx statuses say no more than a broken connection: a proxy gives them for a server that died
+    after it had acted.
+    """
+    return isinstance(error, ApiError) and (error.status == _TOO_MANY or error.code in _REFUSED_CODES)
+
+
 def backoff_s(attempt: int) -> float:
     """Return a random delay that grows with the number of failures (from 1), at most eight seconds."""
-    return min(_MAX_DELAY_S, _FIRST_DELAY_S * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
+    doublings = min(attempt - 1, _MOST_DOUBLINGS)  # a reader may fail for days
+    return min(_MAX_DELAY_S, _FIRST_DELAY_S * 2.0**doublings) * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
