@@ -24,7 +24,11 @@ from typing import Any
 
 TOO_OLD_S = 300
 REMEMBERED_S = 86400
-LONGEST = 1500  # of what is asked, in characters; Slack takes 3,000 of a section
+LONGEST = 2500  # of what is asked, in characters; Slack takes 3,000 of a section
+LONGEST_TITLE = 300
+MOST_ASKED = 16  # requests in a message, of three blocks each; Slack takes 50
+MOST_BODY = 4 * 1024 * 1024
+MOST_DIGITS = 15  # of a number in a header
 ASKED = {"permission": "a permission", "question": "an answer", "egress": "a decision about a connection"}
 seen: dict[str, float] = {}
 """Deliveries that were handled. One that comes again, as its answer was lost, is confirmed and not posted again."""
@@ -32,7 +36,7 @@ seen: dict[str, float] = {}
 
 def recent(at: str) -> bool:
     """Return whether a time in seconds since the epoch is at most five minutes away."""
-    return at.isdecimal() and abs(time.time() - int(at)) <= TOO_OLD_S
+    return at.isdecimal() and len(at) <= MOST_DIGITS and abs(time.time() - int(at)) <= TOO_OLD_S
 
 
 def verified(secret: str, headers: Any, body: bytes) -> bool:
@@ -42,8 +46,9 @@ def verified(secret: str, headers: Any, body: bytes) -> bool:
         return False
     key = base64.b64decode(secret.removeprefix("whsec_"))
     digest = hmac.new(key, f"{delivery}.{at}.".encode() + body, hashlib.sha256).digest()
-    expected = f"v1,{base64.b64encode(digest).decode()}"
-    return any(hmac.compare_digest(expected, each) for each in headers.get("webhook-signature", "").split())
+    expected = b"v1," + base64.b64encode(digest)
+    given = headers.get("webhook-signature", "").encode().split()
+    return any(hmac.compare_digest(expected, each) for each in given)
 
 
 def verified_by_slack(secret: str, headers: Any, body: bytes) -> bool:
@@ -53,12 +58,19 @@ def verified_by_slack(secret: str, headers: Any, body: bytes) -> bool:
     """
     at = headers.get("x-slack-request-timestamp", "")
     digest = hmac.new(secret.encode(), f"v0:{at}:".encode() + body, hashlib.sha256).hexdigest()
-    return recent(at) and hmac.compare_digest(f"v0={digest}", headers.get("x-slack-signature", ""))
+    return recent(at) and hmac.compare_digest(f"v0={digest}".encode(), headers.get("x-slack-signature", "").encode())
 
 
-def plain(text: str) -> str:
+def plain(text: str, longest: int = LONGEST) -> str:
     """Return text as Slack shows it unchanged: no link, no mention of a person or a channel."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")[:LONGEST]
+    shown = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return shown if len(shown) <= longest else shown[:longest] + " …"
+
+
+def legible(given: Any) -> str:
+    """Return the input of a tool as text. Characters that hide or reorder others are written out."""
+    text = json.dumps(given, ensure_ascii=False)
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
 
 
 def call(url: str, body: dict[str, Any] | None, **headers: str) -> Any:
@@ -102,12 +114,18 @@ def message(event: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def with_buttons(text: str, session: str, asked: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a message with what is asked, and buttons for each permission. A question is answered on its page."""
+    """Return a message with what is asked, and buttons for each permission. A question is answered on its page.
+
+    What is too long for the chat can be denied there, and is allowed on its page only, where all of it can be read.
+    """
     blocks: list[dict[str, Any]] = [section(text)]
-    for each in asked:
-        given = json.dumps(each["input"], ensure_ascii=False)
-        blocks.append(section(f"*{plain(each['title'])}*\n{plain(given)}"))
+    for each in asked[:MOST_ASKED]:
+        given = plain(legible(each["input"]))
+        blocks.append(section(f"*{plain(each['title'], LONGEST_TITLE)}*\n{given}"))
         if each["waiting_for"] != "question":
+            is_whole = len(given) <= LONGEST
+            if not is_whole:
+                blocks.append(section("This is not all of it: to allow it, read it on the session's page."))
             value = json.dumps({"session": session, "request": each["request_id"]})
             buttons = [
                 {
@@ -116,7 +134,7 @@ def with_buttons(text: str, session: str, asked: list[dict[str, Any]]) -> dict[s
                     "value": value,
                     "text": {"type": "plain_text", "text": name.title()},
                 }
-                for name in ("allow", "deny")
+                for name in (("allow", "deny") if is_whole else ("deny",))
             ]
             blocks.append({"type": "actions", "elements": buttons})
     return {"text": text, "blocks": blocks} if asked else {"text": text}
@@ -125,6 +143,14 @@ def with_buttons(text: str, session: str, asked: list[dict[str, Any]]) -> dict[s
 def section(text: str) -> dict[str, Any]:
     """Return a block of text."""
     return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
+
+
+def detail_of(error: urllib.error.HTTPError) -> str:
+    """Return what Jelmore says of a refusal; a proxy in between may say something else."""
+    try:
+        return str(json.loads(error.read())["detail"])
+    except (ValueError, KeyError, TypeError):
+        return str(error)
 
 
 def pressed(body: bytes) -> None:
@@ -142,11 +168,18 @@ def pressed(body: bytes) -> None:
         jelmore(f"{session}/permissions/{request}", body_of_answer)
         outcome = f"{'allowed' if action['action_id'] == 'allow' else 'denied'} by {who}"
     except urllib.error.HTTPError as error:
-        outcome = f"not answered: {json.loads(error.read() or b'{}').get('detail', error)}"
+        outcome = f"not answered: {detail_of(error)}"
     except OSError as error:
         outcome = f"not answered: {error}"
     try:
-        call(payload["response_url"], {"replace_original": True, "text": plain(f"Session {session}: {outcome}")})
+        left = jelmore(f"{session}/permissions")["pending"]  # no event says that the session waits for another one
+    except OSError:
+        left = []
+    text = plain(f"Session {session}: {outcome}")
+    if left:
+        text += f". It waits for more: {os.environ['JELMORE_URL'].rstrip('/')}/#/s/{session}"
+    try:
+        call(payload["response_url"], {"replace_original": True, **with_buttons(text, session, left)})
     except OSError as error:
         print(f"the chat did not take it: {error}", file=sys.stderr, flush=True)
 
@@ -156,7 +189,10 @@ class Receiver(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Take one call, of Jelmore or of Slack."""
-        body = self.rfile.read(min(int(self.headers.get("content-length", "0")), 4 * 1024 * 1024))
+        length = self.headers.get("content-length", "")
+        body = (
+            self.rfile.read(min(int(length), MOST_BODY)) if length.isdecimal() and len(length) <= MOST_DIGITS else b""
+        )
         status = self.of_slack(body) if self.path == "/slack" else self.of_jelmore(body)
         self.send_response(status)
         self.send_header("Content-Length", "0")
