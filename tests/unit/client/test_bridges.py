@@ -1,5 +1,6 @@
 """What the bridges to other protocols decide without I/O."""
 
+import json
 from typing import Any
 
 import httpx
@@ -215,3 +216,25 @@ async def test_a_prompt_that_wakes_a_session_is_the_newest_turn_before_it_is_a_m
     async with AsyncJelmore("http://test", api_key="key") as client:
         client._http = httpx.AsyncClient(base_url=client.url, transport=httpx.MockTransport(answer))
         assert (await Tools(client).wait_for_turn("s", asked, wait_s=0)).input_id == found
+
+
+async def test_a_tool_whose_input_has_questions_is_allowed_as_any_other() -> None:
+    tool = {
+        "request_id": "r",
+        "waiting_for": "permission",
+        "tool": "mcp__survey",
+        "input": {"questions": [{"question": "?"}]},
+    }
+    sent: list[Any] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            sent.append(json.loads(request.content)["decision"])
+            return httpx.Response(200, json={})
+        is_list = request.url.path.endswith("/permissions")
+        return httpx.Response(200, json={"pending": [tool]} if is_list else {"id": "s", "status": "waiting_input"})
+
+    async with AsyncJelmore("http://test", api_key="key") as client:
+        client._http = httpx.AsyncClient(base_url=client.url, transport=httpx.MockTransport(answer))
+        await Tools(client).answer_request("s", "r", "allow")
+    assert sent == ["allow"]

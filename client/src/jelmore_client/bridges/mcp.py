@@ -231,7 +231,8 @@ async def _accepted(session: AsyncSession, input_id: str | None) -> Accepted:
 
 async def _check_answers(session: AsyncSession, request_id: str, answers: dict[str, str | list[str]] | None) -> None:
     """Raise ToolError unless all questions of a request are answered: the agent would read that nobody wanted to."""
-    asked = [each for each in await session.pending() if each.request_id == request_id]
+    waiting = await session.pending()
+    asked = [each for each in waiting if (each.request_id, each.waiting_for) == (request_id, "question")]
     questions = [str(part.get("question")) for each in asked for part in parts_of(each.input)]
     if questions and set(answers or {}) != set(questions):
         raise ToolError(f"this is a question: answers must have a choice for each of {questions}, or deny it")
