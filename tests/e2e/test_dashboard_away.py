@@ -130,6 +130,32 @@ async def test_what_could_not_be_loaded_says_so_and_is_loaded_later(local_api: A
             await expect(page.get_by_text(what).first).to_be_visible()
 
 
+async def test_figures_of_other_days_are_not_shown_for_those_that_could_not_be_read(
+    local_api: Api, browser: Browser
+) -> None:
+    async with page_of(local_api, browser, DESK, refused=ANY_STATUS) as page:
+        await page.goto(f"{local_api.stack.url}/#/usage")
+        await expect(page.get_by_role("heading", name="Cost by day")).to_be_visible()
+        await page.route("**/usage?*", lambda route: route.fulfill(status=503, json={"detail": "the store is away"}))
+        await page.get_by_role("button", name="90 days").click()
+        await expect(page.get_by_text("The store is away")).to_be_visible()
+        await expect(page.get_by_role("heading", name="Cost by day")).to_have_count(0)
+        await page.unroute_all()
+        await page.get_by_role("button", name="Try again").click()
+        await expect(page.get_by_role("heading", name="Cost by day")).to_be_visible()
+
+
+async def test_a_kept_profile_that_is_gone_is_shown_before_it_is_sent(local_api: Api, browser: Browser) -> None:
+    async with page_of(local_api, browser, DESK) as page:
+        await page.evaluate("""localStorage.setItem("jelmore.draft.new.fields", '{"profile": "gone"}')""")
+        await page.goto(f"{local_api.stack.url}/#/new")
+        await expect(page.get_by_label("Profile")).to_have_value("gone")
+        await page.get_by_label("Profile").select_option("")
+        await page.reload()
+        await expect(page.get_by_label("First prompt")).to_be_focused()
+        assert "gone" not in await page.locator("form").inner_text()
+
+
 async def test_a_list_that_is_read_again_leaves_an_error_where_it_is(local_api: Api, browser: Browser) -> None:
     session_id = await _session(local_api, "Errs")
     async with page_of(local_api, browser, DESK, refused=ANY_STATUS) as page:

@@ -15,6 +15,8 @@ PASTE = """(text) => {
     document.querySelector(".xterm-helper-textarea").dispatchEvent(
         new ClipboardEvent("paste", {clipboardData: carried, bubbles: true, cancelable: true}));
 }"""
+CTRL = """([key, code]) => document.activeElement.dispatchEvent(
+    new KeyboardEvent("keydown", {key, code, ctrlKey: true, bubbles: true, cancelable: true}))"""
 SIZES = 40
 
 
@@ -33,6 +35,17 @@ async def test_the_keyboard_alone_gets_in_and_out(local_api: Api, browser: Brows
         await page.keyboard.press("Control+m")
         await page.keyboard.press("Enter")
         await expect(page).to_have_url(f"{local_api.stack.url}/#/s/{session_id}")
+
+
+async def test_the_way_out_is_the_letter_on_every_keyboard(local_api: Api, browser: Browser) -> None:
+    """On a French keyboard the letter M is elsewhere; a Russian one has another letter in its place."""
+    session_id = (await local_api.create())["id"]
+    async with page_of(local_api, browser, DESK) as page:
+        await opened(local_api, page, session_id)
+        for key, code, leaves in (("m", "Semicolon", True), (",", "KeyM", False), ("\u044c", "KeyM", True)):
+            await page.locator(".xterm-helper-textarea").focus()
+            await page.evaluate(CTRL, [key, code])
+            assert (await page.evaluate("document.activeElement.id") == "back") is leaves, key
 
 
 async def test_a_question_to_the_terminal_is_answered_once(local_api: Api, browser: Browser) -> None:

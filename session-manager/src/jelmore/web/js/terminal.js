@@ -148,7 +148,9 @@ for (const name of KEYS) {
 }
 // The screen takes every key, Tab too. This one leaves it.
 terminal.attachCustomKeyEventHandler((event) => {
-  if (!event.ctrlKey || event.altKey || event.metaKey || event.code !== "KeyM") return true;
+  // By the letter, which is elsewhere on some keyboards; by the place where the keyboard has no Latin letters.
+  const isM = /^[\x20-\x7e]$/.test(event.key) ? event.key.toLowerCase() === "m" : event.code === "KeyM";
+  if (!event.ctrlKey || event.altKey || event.metaKey || !isM) return true;
   if (event.type === "keydown") document.getElementById("back").focus();
   event.preventDefault();
   return false;

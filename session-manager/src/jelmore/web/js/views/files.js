@@ -53,7 +53,7 @@ export function Files({ id }) {
 }
 
 function Folder({ listing, path, open }) {
-  if (listing.found?.path !== path) return html`<${Loading} of=${listing} />`;
+  if (listing.found?.path !== path || listing.problem) return html`<${Loading} of=${listing} />`;
   const { entries } = listing.found;
   if (entries.length === 0) return html`<p class="hint">The folder is empty.${mayWrite() && " Drop files here."}</p>`;
   return html`<ul class="list">${entries.map((each) => html`<li key=${each.name}>

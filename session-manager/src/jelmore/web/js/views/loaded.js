@@ -3,7 +3,8 @@ import { html, useEffect, useRef, useState } from "../lib.js";
 import { online } from "../store.js";
 
 export function useLoaded(read, about) {
-  // Returns {found, problem, load}: what `read()` gave last, null before that, and what went wrong since, "" for nothing.
+  // Returns {found, problem, load}: what `read()` gave last, null before that, and what went wrong since, "" for nothing. With a
+  // problem, `found` may be of an earlier `about`.
   // `about`: as of useEffect. A late answer does not replace a newer one.
   const [state, setState] = useState({ found: null, problem: "" });
   const newest = useRef(0);
@@ -13,9 +14,14 @@ export function useLoaded(read, about) {
     if (mine === newest.current) setState((before) => ({ ...before, ...next }));
   };
   const is = online.value;
+  const away = useRef(false);
   useEffect(() => {
-    if (is) load();
-  }, [...about, is]);
+    load();
+  }, about);
+  useEffect(() => {
+    if (is && away.current) load();
+    away.current = !is;
+  }, [is]);
   useEffect(() => () => (newest.current = -1), []);
   const change = (found) => setState({ found, problem: "" });
   return { ...state, load, change };

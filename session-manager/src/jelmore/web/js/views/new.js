@@ -31,6 +31,8 @@ export function NewSession() {
   useEffect(() => {
     get("/profiles").then((found) => setProfiles(found.profiles ?? []), () => setProfiles([]));
   }, []);
+  // A kept profile may be gone, or the list could not be read: what is sent is what is seen.
+  const names = [...new Set([...profiles.map((each) => each.name), ...(more.profile ? [more.profile] : [])])];
   const set = (name) => (event) => {
     const next = { ...more, [name]: event.target.value };
     setMore(next);
@@ -65,8 +67,8 @@ export function NewSession() {
       <label>Effort<select value=${more.effort ?? ""} onChange=${set("effort")}><option value="">default</option>
         ${EFFORTS.map((each) => html`<option value=${each}>${each}</option>`)}</select></label>
       <label>Tags<input value=${more.tags ?? ""} onInput=${set("tags")} placeholder="none" autocapitalize="off" /></label>
-      ${profiles.length > 0 && html`<label>Profile<select onChange=${set("profile")}><option value="">default</option>
-        ${profiles.map((each) => html`<option value=${each.name} selected=${more.profile === each.name}>${each.name}</option>`)}</select></label>`}</div>
+      ${names.length > 0 && html`<label>Profile<select onChange=${set("profile")}><option value="">default</option>
+        ${names.map((each) => html`<option value=${each} selected=${more.profile === each}>${each}</option>`)}</select></label>`}</div>
     <details open=${!!more.url}><summary>From a git repository</summary><div class="form">
       <label>URL<input type="url" value=${more.url ?? ""} onInput=${set("url")} placeholder="https://git.example.com/team/project.git" /></label>
       <div class="columns"><label>Branch, tag or commit<input value=${more.ref ?? ""} onInput=${set("ref")} placeholder="default" autocapitalize="off" /></label>

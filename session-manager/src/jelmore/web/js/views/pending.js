@@ -13,7 +13,7 @@ export function PendingCards({ id, pending, onDone, edits = true }) {
         await post(`/sessions/${id}/permissions/${encodeURIComponent(request.request_id)}`, body);
       } catch (problem) {
         if (problem.code !== "already_answered" && problem.code !== "unknown_request") throw problem;
-        notice.value = "It had been answered already. Your answer was not used.";
+        notice.value = "It had been answered already; its conversation says how.";
       }
       onDone?.(request.request_id);
     });

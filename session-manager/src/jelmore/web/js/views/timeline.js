@@ -36,7 +36,7 @@ export function Timeline({ session }) {
   });
   if (found === null) return html`<${Loading} of=${newest} />`;
   const shown = found.events.filter((each) => everything || !NOISE.includes(each.event_type));
-  return html`<section class="timeline" aria-label="Events"><p class="buttons"><label class="option"><input type="checkbox" checked=${everything}
+  return html`<section class="timeline" aria-label="Events">${newest.problem && html`<${Loading} of=${newest} />`}<p class="buttons"><label class="option"><input type="checkbox" checked=${everything}
       onChange=${(event) => setEverything(event.target.checked)} /> Also each output</label></p>
     <ol class="list" reversed>${shown.map((each) => html`<li key=${each.seq}><time datetime=${each.timestamp} title=${new Date(each.timestamp).toLocaleString()}>${
         new Date(each.timestamp).toLocaleTimeString()}</time>

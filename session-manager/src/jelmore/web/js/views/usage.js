@@ -27,7 +27,7 @@ export function Usage() {
   return html`<main><h1>Usage</h1>
     <p class="buttons" role="group" aria-label="Days">${SPANS.map((each) => html`<button key=${each} aria-pressed=${days === each}
       onClick=${() => setDays(each)}>${each} days</button>`)}</p>
-    ${found === null ? html`<${Loading} of=${sums} />` : html`<section class="card"><h2>Cost by day</h2>
+    ${found === null || sums.problem ? html`<${Loading} of=${sums} />` : html`<section class="card"><h2>Cost by day</h2>
       <p><b>${dollars(found.daily.total.cost_usd)}</b> in ${found.daily.total.turns} turns of ${me.value.role === "client" ? "your sessions" : "all sessions"}</p>
       <${Bars} daily=${found.daily} /></section>
     <section class="card"><h2>By <select aria-label="Sum by" value=${by} onChange=${(event) => setBy(event.target.value)}>${GROUPS.map(
