@@ -38,7 +38,7 @@ async def test_a_manager_that_hangs_makes_nothing_twice(local_api: Api, browser:
         await panel.get_by_label("People").fill("3")
         with stopped(_pid(local_api, "manager")):
             for _ in range(3):
-                await panel.get_by_role("button", name="Make a link").click()
+                await panel.get_by_role("button", name="Make a link").click(force=True)  # while it is aria-disabled
             await expect(panel.get_by_text(WAITS)).to_be_visible()  # in the dialog, where the person looks
         await expect(panel.get_by_label("Link")).to_be_visible()
         await expect(panel.get_by_text(WAITS)).to_have_count(0)
@@ -53,6 +53,32 @@ async def test_a_manager_that_hangs_makes_nothing_twice(local_api: Api, browser:
         await expect(page.locator(".said").nth(1)).to_contain_text("once")
         await expect(prompt).to_have_value("written meanwhile")
         await expect(page.locator(".user")).to_have_count(2)
+
+
+async def test_a_prompt_that_steers_does_not_interrupt_itself(local_api: Api, browser: Browser) -> None:
+    session_id = (await local_api.create("demo> sleep 60", title="Steers"))["id"]
+    await local_api.until(session_id, status="active")
+    async with page_of(local_api, browser, DESK, refused=ANY_STATUS) as page:
+        await page.goto(f"{local_api.stack.url}/#/s/{session_id}")
+        prompt = page.get_by_label("Prompt", exact=True)
+        await prompt.fill("demo> sleep 3")
+        interrupts: list[str] = []
+        page.on("request", lambda request: interrupts.append(request.url) if "/interrupt" in request.url else None)
+        with stopped(_pid(local_api, "manager")):
+            for _ in range(3):
+                await page.keyboard.press("Control+Enter")
+            await expect(page.get_by_text(WAITS)).to_be_visible()
+        await expect(page.locator(".note.end").last).to_contain_text("tokens")
+        assert len(interrupts) == 1
+        await prompt.fill("demo> sleep 60")
+        await page.keyboard.press("Enter")
+        interrupt = page.get_by_role("button", name="Interrupt")
+        await expect(interrupt).to_be_visible()
+        with stopped(_pid(local_api, "manager")):
+            for _ in range(3):
+                await interrupt.click(force=True)
+        await expect(interrupt).to_have_count(0)
+        assert len(interrupts) == 2
 
 
 async def test_a_manager_that_dies_takes_no_form_along(local_api: Api, browser: Browser) -> None:

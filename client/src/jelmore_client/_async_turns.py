@@ -124,8 +124,11 @@ class AsyncSessionTurns:
                 yield message
 
     async def interrupt(self) -> None:
-        """Stop the running turn. May be called when none runs."""
-        await self._client.request(Request("POST", self._path("interrupt")))
+        """Stop the running turn. May be called when none runs.
+
+        Not repeated: when the turn has stopped, the next prompt of the queue runs, and would be stopped too.
+        """
+        await self._client.request(Request("POST", self._path("interrupt"), repeatable=False))
 
     async def change_queued(self, input_id: str, text: str) -> QueueChange:
         """Give a prompt that waits for the agent another text; it keeps its place. May be called twice.

@@ -122,8 +122,11 @@ class SessionTurns:
                 yield message
 
     def interrupt(self) -> None:
-        """Stop the running turn. May be called when none runs."""
-        self._client.request(Request("POST", self._path("interrupt")))
+        """Stop the running turn. May be called when none runs.
+
+        Not repeated: when the turn has stopped, the next prompt of the queue runs, and would be stopped too.
+        """
+        self._client.request(Request("POST", self._path("interrupt"), repeatable=False))
 
     def change_queued(self, input_id: str, text: str) -> QueueChange:
         """Give a prompt that waits for the agent another text; it keeps its place. May be called twice.

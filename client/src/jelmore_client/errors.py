@@ -152,11 +152,16 @@ def ended_early(session_id: str) -> SessionEndedError:
 
 
 def _body_bytes(error: Exception) -> int:
-    """Return the size of the body whose sending or answer broke off; 0 when nothing was connected or nobody knows."""
+    """Return the size of the JSON whose sending or answer broke off; 0 when nothing was connected or nobody knows.
+
+    Files that are uploaded may be large; a connection that breaks says nothing about their size.
+    """
     if type(error).__name__ not in {"ReadError", "WriteError", "RemoteProtocolError"}:
         return 0
     request = getattr(error, "_request", None)  # of httpx; its property raises where there is none
-    declared = "" if request is None else str(request.headers.get("content-length", ""))
+    headers = {} if request is None else request.headers
+    is_json = headers.get("content-type") == "application/json"
+    declared = str(headers.get("content-length", "")) if is_json else ""
     return int(declared) if declared.isdecimal() else 0
 
 

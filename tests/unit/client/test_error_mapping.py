@@ -70,7 +70,12 @@ async def test_what_websockets_raises_to_a_terminal_is_ours(
 
 @pytest.mark.parametrize(("size", "words"), [(16_000_000, "while it was sent 16 MB"), (100, "does not answer")])
 def test_a_server_that_breaks_off_a_large_body_may_not_take_it(size: int, words: str) -> None:
-    request = httpx.Request("POST", "http://test/", content=b"x" * size)
+    request = httpx.Request("POST", "http://test/", json="x" * (size - 2))
     assert words in str(connection_failed("http://test", httpx.ReadError("", request=request)))
     assert "does not answer" in str(connection_failed("http://test", httpx.ReadError("")))
     assert "does not answer" in str(connection_failed("http://test", httpx.ConnectError("", request=request)))
+
+
+def test_an_upload_that_breaks_off_is_not_told_to_be_an_upload() -> None:
+    request = httpx.Request("PUT", "http://test/files/x", content=b"x" * 16_000_000)
+    assert "does not answer" in str(connection_failed("http://test", httpx.ReadError("", request=request)))

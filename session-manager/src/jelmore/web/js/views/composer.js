@@ -19,6 +19,8 @@ export function Composer({ id, follower, onSent, completes = true }) {
   const draft = `jelmore.draft.${id}`;
   const [text, setText] = useState(browser.get(draft) ?? "");
   const tried = useRef({}); // the last attempt: the same prompt keeps its id, so that it runs once
+  const sending = useRef(new Set()); // prompts that have no answer yet: one that steers must not interrupt itself
+  const [, once] = useOnce();
   const [attached, setAttached] = useState([]); // {name, block}; they live as long as the page
   const comments = written(commentsOf(id).value);
   const write = (typed) => {
@@ -54,8 +56,11 @@ export function Composer({ id, follower, onSent, completes = true }) {
       : [...(prompt.trim() ? [{ type: "text", text: prompt }] : []), ...attached.map((each) => each.block)];
     const body = { input, ...(typeof input === "string" && completion.expands(text) && { expand: true }) };
     const same = JSON.stringify(body);
+    if (sending.current.has(same)) return;
+    sending.current.add(same);
     if (tried.current.same !== same) tried.current = { same, id: newId() };
     const sent = await attempt(() => post(`/sessions/${id}/input`, { ...body, id: tried.current.id }));
+    sending.current.delete(same);
     if (!sent) return;
     tried.current = {};
     if (sent.waking) follower.askQueue(); // no event says so before the session is resumed
@@ -71,8 +76,8 @@ export function Composer({ id, follower, onSent, completes = true }) {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
       send({ now: event.ctrlKey || event.metaKey });
-    } else if (event.key === "Escape" && running) {
-      attempt(() => post(`/sessions/${id}/interrupt`));
+    } else if (event.key === "Escape" && running && !event.repeat) {
+      once(() => attempt(() => post(`/sessions/${id}/interrupt`)));
     }
   };
   const leave = (event) => !event.relatedTarget?.closest?.(".suggestions") && completion.close();

@@ -5,6 +5,7 @@ import { plain } from "../markdown.js";
 import { attempt, change, ended, mayWrite, shortId, titleOf } from "../store.js";
 import { sure } from "./dialog.js";
 import { Editor, useEditing } from "./editor.js";
+import { useOnce } from "./once.js";
 import { Age, People, State } from "./parts.js";
 import { Ports } from "./ports.js";
 import { Share } from "./share.js";
@@ -16,6 +17,7 @@ export function Head({ session, follower }) {
   const [ports, setPorts] = useState(false);
   const [share, setShare] = useState(false);
   const writes = mayWrite();
+  const [busy, once] = useOnce(); // a second interrupt would stop the next prompt
   const end = async () => (await sure("End this session?", "Its output and workspace stay.", "End it")) && attempt(() => call("DELETE", `/sessions/${id}`));
   const origin = session.forked_from?.session_id ?? session.base;
   const usage = session.usage;
@@ -28,7 +30,8 @@ export function Head({ session, follower }) {
       <span class="pill" title=${`${used.toLocaleString()} input and output tokens in all`}>${follower.context.value > 0
         && html`${short.format(follower.context.value)} context · `}${short.format(used)} tokens · $${usage.cost_usd.toFixed(4)}</span>
       <${Age} at=${session.last_activity} /><${People} people=${follower.people.value} more=${follower.more.value} /></p>
-    ${writes && html`<p class="buttons">${follower.running.value && html`<button onClick=${() => attempt(() => post(`/sessions/${id}/interrupt`))}>Interrupt</button>`}
+    ${writes && html`<p class="buttons">${follower.running.value && html`<button aria-disabled=${busy}
+        onClick=${() => once(() => attempt(() => post(`/sessions/${id}/interrupt`)))}>Interrupt</button>`}
       <button onClick=${() => change(id, { pinned: !session.pinned })}>${session.pinned ? "Unpin" : "Pin"}</button>
       <button onClick=${() => change(id, { archived: !session.archived })}>${session.archived ? "Unarchive" : "Archive"}</button>
       <button aria-haspopup="dialog" onClick=${() => setShare(true)}>Share</button>
