@@ -17,6 +17,14 @@ PASTE = """(text) => {
 }"""
 CTRL = """([key, code]) => document.activeElement.dispatchEvent(
     new KeyboardEvent("keydown", {key, code, ctrlKey: true, bubbles: true, cancelable: true}))"""
+BUSY_LINK = """async () => {
+    const { TerminalLink } = await import("/ui/js/terminal_link.js");
+    const nothing = () => {};
+    const on = {write: (bytes, done) => done(), gap: nothing, skipped: nothing, changed: nothing, size: () => ({})};
+    window.busy = new TerminalLink("x", on);
+    busy.learn({type: "opened", new: false, gap: false, instance: "i", position: 0, writer: true, by: "me"});
+    setInterval(() => busy.take(new Uint8Array(1)), 100);
+}"""
 SIZES = 40
 
 
@@ -68,6 +76,17 @@ async def test_a_question_to_the_terminal_is_answered_once(local_api: Api, brows
         await other.evaluate("document.querySelector('.xterm-helper-textarea').blur()")
         await other.evaluate("document.querySelector('.xterm-helper-textarea').focus()")
         await expect(other.get_by_role("status")).to_have_text("Nobody types.")
+
+
+async def test_output_that_never_pauses_does_not_silence_the_terminal(local_api: Api, browser: Browser) -> None:
+    """As a progress indicator that runs while the page is opened again."""
+    async with page_of(local_api, browser, DESK) as page:
+        await page.clock.install()
+        await page.evaluate(BUSY_LINK)
+        await page.clock.run_for(5_000)
+        assert not await page.evaluate("busy.answers")
+        await page.clock.run_for(8_000)
+        assert await page.evaluate("busy.answers")
 
 
 async def test_hostile_output_reaches_nothing_but_the_screen(local_api: Api, browser: Browser) -> None:

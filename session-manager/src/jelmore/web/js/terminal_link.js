@@ -4,6 +4,7 @@ const ENDED = 1000;
 const PIECE_BYTES = 32 * 1024; // half of what the server takes in one frame
 const MOST_EARLY_BYTES = 4096; // typed while a new shell starts
 const REPLAYED_MS = 300; // a pause of this length ends the output that is sent again
+const MOST_REPLAY_MS = 10_000; // output that never pauses is new by then
 const MOST_BEHIND_BYTES = 8 * 1024 * 1024;
 const [FIRST_DELAY_MS, MOST_DELAY_MS] = [500, 8000];
 
@@ -65,7 +66,7 @@ export class TerminalLink {
   }
 
   take(bytes) {
-    if (this.replays) this.replay();
+    if (this.replays && performance.now() - this.replaysSince < MOST_REPLAY_MS) this.replay();
     this.position += bytes.length;
     this.behind += bytes.length;
     this.on.write(bytes, () => (this.behind -= bytes.length));
@@ -74,6 +75,7 @@ export class TerminalLink {
   }
 
   replay() {
+    if (!this.replays) this.replaysSince = performance.now();
     clearTimeout(this.replayed);
     this.replays = true;
     this.replayed = setTimeout(() => (this.behind > 0 ? this.replay() : (this.replays = false)), REPLAYED_MS);
