@@ -4,7 +4,7 @@ import io
 import re
 import tarfile
 
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from tests.support.browsing import DESK, PHONE, page_of, violations
 from tests.support.stack_client import SESSIONS, Api
@@ -36,6 +36,32 @@ async def test_a_used_up_budget_is_raised_where_it_is_said(local_api: Api, brows
         await budget.fill("2.25")
         await budget.press("Tab")
         await local_api.until(session_id, budget_usd=2.25)
+
+
+async def test_a_budget_that_no_turn_reported_is_the_session_s_own(local_api: Api, browser: Browser) -> None:
+    """As when the agent ended before its turn did: the gateway knows what it used, the session's sum does not."""
+    session_id = (await local_api.create("demo> say one", budget_usd=0.005))["id"]
+    await local_api.until(session_id, waiting_for="budget")
+    async with page_of(local_api, browser, DESK) as page:
+
+        async def change(route: Route) -> None:
+            answer = await route.fetch()
+            found = await answer.json()
+            if "/usage" in route.request.url:
+                found["unreported"]["cost_usd"] = 0.02
+            elif route.request.method == "GET":
+                found["usage"]["cost_usd"] = 0.001
+            await route.fulfill(response=answer, json=found)
+
+        await page.route(f"**/api/v1/sessions/{session_id}", change)
+        await page.route(f"**/api/v1/sessions/{session_id}/usage?*", change)
+        await page.goto(f"{local_api.stack.url}/#/s/{session_id}")
+        await page.reload()
+        await expect(page.get_by_text("The budget of $0.0050 is used up: $0.0210 were spent")).to_be_visible()
+        await page.get_by_label("New budget in US dollars").fill("1")
+        await page.get_by_role("button", name="Raise").click()
+        await local_api.until(session_id, waiting_for="prompt")
+        await page.unroute_all(behavior="ignoreErrors")
 
 
 async def test_many_files_are_one_row_and_a_growing_text_is_not_read_out(local_api: Api, browser: Browser) -> None:
