@@ -76,6 +76,6 @@ def test_a_server_that_breaks_off_a_large_body_may_not_take_it(size: int, words:
     assert "does not answer" in str(connection_failed("http://test", httpx.ConnectError("", request=request)))
 
 
-def test_an_upload_that_breaks_off_is_not_told_to_be_an_upload() -> None:
+def test_a_file_that_breaks_off_has_nothing_to_do_with_its_size() -> None:
     request = httpx.Request("PUT", "http://test/files/x", content=b"x" * 16_000_000)
     assert "does not answer" in str(connection_failed("http://test", httpx.ReadError("", request=request)))

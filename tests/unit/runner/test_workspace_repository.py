@@ -57,7 +57,7 @@ def test_a_diff_knows_renames_and_new_files_and_leaves_the_index_alone(root: Pat
     assert (root / ".git" / "index").read_bytes() == index
 
 
-def test_what_git_is_told_to_leave_alone_is_no_deletion_and_its_replacement_is_not_lost(root: Path) -> None:
+def test_what_git_leaves_alone_is_no_deletion_and_its_replacement_is_not_lost(root: Path) -> None:
     """As the links that lead out of a repository, which `jelmore run --repo` does not bring along."""
     for name in ("out", "replaced"):
         (root / name).symlink_to("/etc/hosts")

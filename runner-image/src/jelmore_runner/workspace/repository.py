@@ -42,7 +42,7 @@ def _snapshot(root: Path) -> Iterator[Git]:
 
 
 def _left_alone(git: Git, *, present: bool) -> set[str]:
-    """Return the tracked files that git is told to leave alone (skip-worktree), of those that are there or are not.
+    """Return the tracked files that git leaves alone (skip-worktree), of those that are there or are not.
 
     Such are the links that `jelmore run --repo` does not bring along: that they are missing is no deletion. Where
     something was put in the place of one, git would not look at it.
