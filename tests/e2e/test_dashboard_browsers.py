@@ -1,7 +1,7 @@
 """Browsers that are not as expected: no storage or a full one, a wrong clock, forced colours, a narrow screen."""
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from tests.support.browsing import DESK, PHONE, page_of, violations
 from tests.support.stack_client import SESSIONS, Api
@@ -60,6 +60,30 @@ async def test_ages_are_right_when_the_clock_of_the_browser_is_wrong(
         used = (await local_api.http.get("/api/v1/usage?by=day")).json()
         assert label is not None
         assert f"to {used['until']}" in label
+
+
+@pytest.mark.parametrize("address", ["/", "/terminal"])
+async def test_a_page_that_was_not_loaded_whole_is_loaded_again(
+    local_api: Api, browser: Browser, address: str
+) -> None:
+    """A browser gives up requests under way when the network changes: the page said "Loading …" for ever."""
+    session_id = (await local_api.create(title="Broken off"))["id"]
+    context = await browser.new_context(service_workers="block")
+    page = await context.new_page()
+    broken: list[str] = []
+
+    async def break_off(route: Route) -> None:
+        broken.append(route.request.url)
+        await (route.continue_() if len(broken) > 1 else route.abort("internetdisconnected"))
+
+    await page.route("**/ui/js/clock.js", break_off)
+    path = address if address == "/" else f"/ui/terminal.html?session={session_id}"
+    await page.goto(local_api.stack.url + path)
+    await expect(page.get_by_text("could not be loaded")).to_be_visible()
+    wanted = page.get_by_label("API key") if address == "/" else page.locator("#state")
+    await expect(wanted).not_to_contain_text("could not be loaded", timeout=20_000)
+    assert len(broken) == 2
+    await context.close()
 
 
 async def test_320_pixels_are_enough(local_api: Api, browser: Browser) -> None:
