@@ -1,10 +1,13 @@
 """What the gateway metered and no turn reported is in the sums, once, in PostgreSQL."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -24,6 +27,7 @@ pytestmark = pytest.mark.integration
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 TODAY = NOW.date()
+_WAITING = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
 GATEWAY = str(UUID(int=7))
 
 
@@ -33,6 +37,7 @@ class Metered:
     def __init__(self, url: str) -> None:
         self.store, self.calls = PostgresStore(url), PostgresGateway(url)
         self.usage = PostgresUsage(url)
+        self._url = url
         self._seq = 0
 
     async def close(self) -> None:
@@ -55,6 +60,24 @@ class Metered:
         turns = session.usage.turns + (kind is EventKind.TURN_ENDED)
         changed = replace(session, output_seq=seq, usage=replace(session.usage, turns=turns))
         return await self.store.save(changed, [], [output])
+
+    @asynccontextmanager
+    async def held(self, session: Session) -> AsyncIterator[Callable[[int], Awaitable[None]]]:
+        """Let all who want the session's mark wait until the block ends; yield what waits for so many of them."""
+        holder, watcher = await asyncpg.connect(self._url), await asyncpg.connect(self._url)
+
+        async def wait_for(many: int) -> None:
+            async with asyncio.timeout(20):
+                while await watcher.fetchval(_WAITING) < many:
+                    await asyncio.sleep(0.01)
+
+        try:
+            async with holder.transaction():
+                await holder.execute("select from usage_metered where session_id = $1 for update", session.id)
+                yield wait_for
+        finally:
+            await holder.close()
+            await watcher.close()
 
     async def settled(self) -> list[bool]:
         return [await self.usage.settle(each) for each in await self.usage.unsettled(100)]
@@ -95,6 +118,29 @@ async def test_a_lost_turn_is_counted_once_at_the_price_of_the_others(world: Met
     assert total.input_tokens == 30
     await world.usage.set_budget(Scope.KEY, "alice", Period.TOTAL, 1, "me")
     assert [round(each.spent_usd, 9) for each in await world.usage.covering("alice", None)] == [0.4]
+
+
+async def test_two_managers_that_compare_at_once_count_a_turn_once(world: Metered) -> None:
+    session = await waiting(world)
+    await world.called(session, 20)
+    async with world.held(session) as wait_for:
+        comparing = [asyncio.create_task(world.usage.settle(session.id)) for _ in range(2)]
+        await wait_for(2)
+    assert sorted(await asyncio.gather(*comparing)) == [False, True]
+    assert (await world.spent())[1] == 20
+
+
+async def test_a_call_that_is_being_stored_is_compared_too(world: Metered) -> None:
+    session = await waiting(world)
+    await world.called(session, 20)
+    async with world.held(session) as wait_for:
+        storing = asyncio.create_task(world.called(session, 3))
+        await wait_for(1)
+        comparing = asyncio.create_task(world.usage.settle(session.id))
+        await wait_for(2)
+    await asyncio.gather(storing, comparing)
+    await world.settled()
+    assert (await world.spent())[1] == 23
 
 
 async def test_a_running_turn_is_left_out_until_it_ends(world: Metered) -> None:

@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from jelmore.drivers import sql
-from jelmore.drivers.postgres_calls import Database
+from jelmore.drivers.postgres_calls import Database, fetch_row
 from jelmore.drivers.postgres_rows import Row
 from jelmore.ports.usage import Budget, Period, Scope, UsageBy, UsageQuery
 from jelmore.session.errors import InvalidRequestError
@@ -96,7 +96,10 @@ class PostgresUsage:
     async def settle(self, session_id: UUID) -> bool:
         """Add what the gateway metered and no turn reported to the sums; return whether they changed; see the port."""
         values = {"session_id": session_id, "quiet_s": self._quiet_s, "price_usd": _PRICE_USD}
-        row = await self._database.row(_SQL["settle"], **values)
+        async with self._database.transaction() as connection:
+            if await fetch_row(connection, _SQL["mark_for_settling"], session_id=session_id) is None:
+                return False
+            row = await fetch_row(connection, _SQL["settle"], **values)
         return row is not None and bool(row["changed"])
 
     async def unreported(self, session_id: UUID) -> UsageSum:

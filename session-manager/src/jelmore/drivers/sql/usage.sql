@@ -117,17 +117,20 @@ select session_id from usage_metered join sessions on sessions.id = usage_metere
 where due or (unreported and usage_metered.turns <> coalesce((sessions.usage ->> 'turns')::bigint, 0))
 order by settled_at limit :limit;
 
+-- name: mark_for_settling
+-- Locks the mark of a session, so that `settle`, which is the next statement of the transaction, sees every call and every
+-- comparison that was stored before. The session's row is locked first, as by its deletion.
+select usage_metered.session_id from sessions join usage_metered on usage_metered.session_id = sessions.id
+where sessions.id = :session_id for key share of sessions for update of usage_metered;
+
 -- name: settle
 -- Compares what the gateway metered of a session with what its turns reported, adds the difference to the sums by day, and
 -- returns whether they changed. Counts calls up to the end of the newest turn and, while no turn runs, all that are older
 -- than `quiet_s`. The price of a token is what it cost on average: of that model lately, else of all, else `price_usd`. An
 -- output token costs five input tokens, one that is written to the cache 1.25 and one that is read from it 0.1.
-with marked as (
-    select session_id from usage_metered where session_id = :session_id for update
-),
-record as (
-    select sessions.id, owner, coalesce(user_id, '') as user_id, status, coalesce((usage ->> 'turns')::bigint, 0) as turns
-    from sessions join marked on marked.session_id = sessions.id
+with record as (
+    select id, owner, coalesce(user_id, '') as user_id, status, coalesce((usage ->> 'turns')::bigint, 0) as turns
+    from sessions where id = :session_id
 ),
 ends as (
     select greatest(
