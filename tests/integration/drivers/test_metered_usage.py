@@ -143,6 +143,41 @@ async def test_a_call_that_is_being_stored_is_compared_too(world: Metered) -> No
     assert (await world.spent())[1] == 23
 
 
+async def priced(world: Metered) -> None:
+    """Let sessions of others have shown what a token costs: of haiku a tenth of one of opus."""
+    for model, cost_usd in (("haiku", 0.015), ("opus", 0.15)):
+        other = await waiting(world)
+        await world.store.save(
+            replace(other, output_seq=1), [], [turn(1, NOW - timedelta(seconds=90), cost_usd, model)]
+        )
+
+
+async def test_a_lost_turn_has_the_price_of_its_own_model(world: Metered) -> None:
+    await priced(world)
+    session = await waiting(world)
+    await world.called(session, 995, model="haiku")
+    assert await world.settled() == [True]
+    assert (await world.usage.unreported(session.id)).cost_usd == pytest.approx(1.0)
+    await world.called(session, 10, model="opus")
+    assert await world.settled() == [True]
+    assert (await world.usage.unreported(session.id)).cost_usd == pytest.approx(1.15)
+    await world.ended(session, 1)  # the report of opus comes late
+    assert await world.settled() == [True]
+    assert (await world.usage.unreported(session.id)).cost_usd == pytest.approx(1.0)
+
+
+async def test_a_report_takes_no_more_away_than_was_added(world: Metered) -> None:
+    session = await waiting(world)
+    await world.called(session, 15)
+    assert await world.settled() == [True]
+    added_usd = (await world.usage.unreported(session.id)).cost_usd
+    await world.ended(session, 1)  # 10 of its 15 tokens, and opus costs far more than was known
+    assert await world.settled() == [True]
+    left = await world.usage.unreported(session.id)
+    assert left.input_tokens == 5
+    assert 0 < left.cost_usd < added_usd
+
+
 async def test_a_running_turn_is_left_out_until_it_ends(world: Metered) -> None:
     session = await waiting(world)
     session = await world.store.save(replace(session, status=SessionStatus.ACTIVE), [])

@@ -157,6 +157,11 @@ reported as (
         coalesce(sum(cache_read_tokens), 0) as cache_read, coalesce(sum(cache_write_tokens), 0) as cache_write
     from usage_turns where session_id = :session_id
 ),
+known_models as (
+    select model, sum(input_tokens + 5 * output_tokens + 0.1 * cache_read_tokens + 1.25 * cache_write_tokens) as weight,
+        sum(cost_usd) as cost_usd
+    from usage_unreported where session_id = :session_id group by model
+),
 known as (
     select coalesce(sum(input_tokens), 0) as input, coalesce(sum(output_tokens), 0) as output,
         coalesce(sum(cache_read_tokens), 0) as cache_read, coalesce(sum(cache_write_tokens), 0) as cache_write,
@@ -169,15 +174,32 @@ missing as (
         greatest(metered.cache_write - reported.cache_write, 0) as cache_write
     from metered, reported
 ),
+changed as (
+    select missing.input - known.input as input, missing.output - known.output as output,
+        missing.cache_read - known.cache_read as cache_read, missing.cache_write - known.cache_write as cache_write,
+        missing.input + missing.output + missing.cache_read + missing.cache_write > 0 as remains, known.cost_usd,
+        missing.input - known.input + 5 * (missing.output - known.output)
+        + 0.1 * (missing.cache_read - known.cache_read) + 1.25 * (missing.cache_write - known.cache_write) as weight
+    from missing, known
+),
+models as (
+    select model, sum(weight) as weight from (
+        select model, weight from calls where counts
+        union all
+        select split_part(model, '[', 1),
+            -(input_tokens + 5 * output_tokens + 0.1 * cache_read_tokens + 1.25 * cache_write_tokens)
+        from usage_turns where session_id = :session_id
+        union all
+        select model, -weight from known_models
+    ) as parts
+    where model in (select model from calls where counts union select model from known_models)
+    group by model
+),
 main as (
-    select by_model.model from (select model, sum(weight) as weight from calls where counts group by model) as by_model
-    left join (
-        select split_part(model, '[', 1) as model, sum(
-            input_tokens + 5 * output_tokens + 0.1 * cache_read_tokens + 1.25 * cache_write_tokens
-        ) as weight
-        from usage_turns where session_id = :session_id group by 1
-    ) as said using (model)
-    order by by_model.weight - coalesce(said.weight, 0) desc, model limit 1
+    select models.model, known_models.weight, known_models.cost_usd
+    from models cross join changed left join known_models using (model)
+    where changed.weight >= 0 or known_models.weight > 0
+    order by models.weight * case when changed.weight >= 0 then -1 else 1 end, model limit 1
 ),
 paid as (
     select split_part(model, '[', 1) as model, cost_usd,
@@ -192,19 +214,24 @@ price as (
     ) as usd
 ),
 change as (
-    select (newest at time zone 'utc')::date as day, coalesce((select model from main), 'unknown') as model,
-        missing.input - known.input as input, missing.output - known.output as output,
-        missing.cache_read - known.cache_read as cache_read, missing.cache_write - known.cache_write as cache_write,
-        missing.input + missing.output + missing.cache_read + missing.cache_write > 0 as remains, known.cost_usd
-    from missing, known, metered
+    select (metered.newest at time zone 'utc')::date as day, coalesce((select model from main), 'unknown') as model,
+        changed.input, changed.output, changed.cache_read, changed.cache_write, remains,
+        case
+            when not remains then -changed.cost_usd
+            when changed.weight >= 0 then price.usd * changed.weight
+            when -changed.weight <= (select weight from main)
+                then changed.weight * (select greatest(cost_usd, 0) / weight from main)
+            else changed.weight * changed.cost_usd / (missing_weight - changed.weight)
+        end as cost_usd
+    from changed, metered, price,
+        (select input + 5 * output + 0.1 * cache_read + 1.25 * cache_write as missing_weight from missing) as left_over
 ),
 added as (
     insert into usage_unreported (
         session_id, day, model, owner, user_id, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_usd
     )
-    select record.id, day, model, owner, user_id, input, output, cache_read, cache_write,
-        case when remains then price.usd * (input + 5 * output + 0.1 * cache_read + 1.25 * cache_write) else -cost_usd end
-    from change, price, record where (input, output, cache_read, cache_write) <> (0, 0, 0, 0)
+    select record.id, day, model, owner, user_id, input, output, cache_read, cache_write, cost_usd
+    from change, record where (input, output, cache_read, cache_write) <> (0, 0, 0, 0)
     on conflict (session_id, day, model) do update set
         input_tokens = usage_unreported.input_tokens + excluded.input_tokens,
         output_tokens = usage_unreported.output_tokens + excluded.output_tokens,
@@ -217,9 +244,8 @@ summed as (
     insert into usage_days (
         day, owner, user_id, model, turns, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_usd
     )
-    select day, owner, user_id, model, 0, input, output, cache_read, cache_write,
-        case when remains then price.usd * (input + 5 * output + 0.1 * cache_read + 1.25 * cache_write) else -cost_usd end
-    from change, price, record where (input, output, cache_read, cache_write) <> (0, 0, 0, 0)
+    select day, owner, user_id, model, 0, input, output, cache_read, cache_write, cost_usd
+    from change, record where (input, output, cache_read, cache_write) <> (0, 0, 0, 0)
     on conflict (day, owner, user_id, model) do update set
         input_tokens = usage_days.input_tokens + excluded.input_tokens,
         output_tokens = usage_days.output_tokens + excluded.output_tokens,
