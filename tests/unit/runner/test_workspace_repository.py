@@ -238,3 +238,21 @@ def test_a_file_of_terabytes_is_not_read(root: Path) -> None:
         assert refused.value.code == "too_large"
     (root / ".gitignore").write_text("big\n")
     assert _call(repository.diff, root, form="json")[0]["changed"] == 1
+
+
+def test_a_tracked_file_that_has_grown_to_terabytes_is_not_read_either(root: Path) -> None:
+    (root / "kept").write_text("small")
+    _call(repository.commit, root, message="one")
+    with (root / "kept").open("ab") as file:
+        file.truncate(400 * repository.MAX_READ_BYTES)  # an hour of reading
+    for operation, asked in ((repository.diff, {"form": "json"}), (repository.commit, {"message": "two"})):
+        with pytest.raises(RefusedError, match="commit or ignore large ones"):
+            _call(operation, root, **asked)
+
+
+def test_a_broken_index_keeps_nobody_from_the_diff(root: Path) -> None:
+    (root / "kept").write_text("small")
+    _call(repository.commit, root, message="one")
+    (root / "kept").write_text("changed")
+    (root / ".git/index").write_bytes(b"no index")
+    assert _call(repository.diff, root, form="json")[0]["changed"] == 1

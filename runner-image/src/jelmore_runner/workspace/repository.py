@@ -32,11 +32,17 @@ def _snapshot(root: Path) -> Iterator[Git]:
     """Yield git with an index of its own that holds everything in the workspace, new files included."""
     Git(root).check()
     with tempfile.TemporaryDirectory() as folder:
-        git = Git(root, {"GIT_INDEX_FILE": f"{folder}/index"})
+        git, own = Git(root, {"GIT_INDEX_FILE": f"{folder}/index"}), Git(root)
         if git.head():
             git.read("read-tree", "HEAD")
-            _mark(git, "--skip-worktree", _left_alone(Git(root), present=False) & _tracked(git))
-        _check_size(git)
+        try:
+            if git.head():
+                _mark(git, "--skip-worktree", _left_alone(own, present=False) & _tracked(git))
+            _check_size(own)  # it knows without reading them which files have changed
+        except RefusedError as error:
+            if error.code == "too_large":
+                raise
+            _check_size(git, "--others")  # the repository's index is broken or locked
         git.run("add", "-A", "--", ".", ":(exclude,top,glob).jelmore-upload-*")
         yield git
 
@@ -61,10 +67,10 @@ def _mark(git: Git, how: str, names: set[str]) -> None:
         git.run("update-index", how, "-z", "--stdin", given="\0".join(sorted(names)).encode("utf-8", "surrogateescape"))
 
 
-def _check_size(git: Git) -> None:
+def _check_size(git: Git, *kinds: str) -> None:
     """Raise RefusedError when git would read more than a caller waits for, such as a sparse file of terabytes."""
     size = 0
-    names = git.run("ls-files", "-z", "--others", "--modified", "--exclude-standard").split("\0")
+    names = git.run("ls-files", "-z", *(kinds or ("--others", "--modified")), "--exclude-standard").split("\0")
     for name in set(names) - {""}:
         with suppress(OSError):
             size += os.lstat(git.root / name).st_size
