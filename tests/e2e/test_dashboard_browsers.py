@@ -63,9 +63,7 @@ async def test_ages_are_right_when_the_clock_of_the_browser_is_wrong(
 
 
 @pytest.mark.parametrize("address", ["/", "/terminal"])
-async def test_a_page_that_was_not_loaded_whole_is_loaded_again(
-    local_api: Api, browser: Browser, address: str
-) -> None:
+async def test_a_page_that_was_not_loaded_whole_is_loaded_again(local_api: Api, browser: Browser, address: str) -> None:
     """A browser gives up requests under way when the network changes: the page said "Loading …" for ever."""
     session_id = (await local_api.create(title="Broken off"))["id"]
     context = await browser.new_context(service_workers="block")

@@ -56,7 +56,7 @@ async def test_who_may_only_look_is_offered_nothing_else(local_api: Api, browser
             waits = page.get_by_role("region", name="Waits for an answer")
             await expect(waits.get_by_text("It waits for an answer of somebody else.")).to_be_visible()
             await page.get_by_text("Ended (").click()
-            await expect(page.get_by_role("img", name="pinned")).to_be_visible()
+            await expect(page.get_by_role("img", name="pinned").first).to_be_visible()
             await picture(page, f"looks-home-{size}-{scheme}")
             offered = {each for each in await _offered(page) if not each.startswith("Ended (")}
             expected = {"Search titles, prompts and answers", "Asks", "Archived sessions"}

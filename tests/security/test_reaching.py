@@ -4,6 +4,7 @@ import base64
 import json
 import shlex
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,11 +42,10 @@ def listening_ports(pids: list[int]) -> set[int]:
     """Return the TCP ports on which these processes listen."""
     held = set()
     for pid in pids:
-        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            try:
-                held.add(str(descriptor.readlink()))
-            except OSError:
-                continue  # it is closed
+        with suppress(OSError):  # it has ended
+            for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+                with suppress(OSError):  # it is closed
+                    held.add(str(descriptor.readlink()))
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in held}
 

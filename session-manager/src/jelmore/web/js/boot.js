@@ -1,7 +1,7 @@
 // Loads a page's module. A page is some thirty files: when the network changes meanwhile, as on a phone that leaves a
 // house, a browser gives up those under way, and keeps in mind for this page that they failed. So the page is loaded again.
 const AGAIN_MS = 2000;
-const page = new URL(import.meta.url).search === "?terminal" ? "./terminal.js" : "./main.js";
+const page = document.body.classList.contains("shell") ? "./terminal.js" : "./main.js";
 
 try {
   await import(page);
