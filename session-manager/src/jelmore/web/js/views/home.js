@@ -1,6 +1,6 @@
 // Inbox first: what waits for me, answerable from the list; then every session.
 import { get } from "../api.js";
-import { html, useEffect, useState } from "../lib.js";
+import { html, signal, useEffect, useState } from "../lib.js";
 import { plain } from "../markdown.js";
 import { archived, attempt, change, cut, ended, filter, load, look, mayWrite, ordered, shortId, tag, tags, titleOf, waiting, waitsForMe } from "../store.js";
 import { lookForPush, push, subscribe, unsubscribe } from "../push.js";
@@ -34,15 +34,18 @@ const again = (choose) => {
   attempt(load);
 };
 
+const words = signal(""); // as they are typed: a space at their end must stay until the next letter
+
 function Search() {
   const [timer, setTimer] = useState(null);
   const search = (event) => {
-    filter.value = event.target.value.trim();
+    words.value = event.target.value;
+    filter.value = words.value.trim();
     clearTimeout(timer);
     setTimer(setTimeout(() => attempt(load), SEARCH_MS));
   };
   return html`<input id="search" type="search" aria-label="Search titles, prompts and answers" placeholder="Search …"
-      value=${filter.value} onInput=${search} />
+      value=${words.value} onInput=${search} />
     ${(tags.value.length > 0 || tag.value) && html`<p class="tags" role="group" aria-label="Tags">${[...new Set([...tags.value, ...(tag.value ? [tag.value] : [])])].map((each) => html`<button
       key=${each} aria-pressed=${tag.value === each} onClick=${() => again(() => (tag.value = tag.value === each ? "" : each))}>${plain(each)}</button>`)}</p>`}`;
 }
