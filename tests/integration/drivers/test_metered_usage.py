@@ -124,7 +124,7 @@ async def test_two_managers_that_compare_at_once_count_a_turn_once(world: Metere
     session = await waiting(world)
     await world.called(session, 20)
     async with world.held(session) as wait_for:
-        comparing = [asyncio.create_task(world.usage.settle(session.id)) for _ in range(2)]
+        comparing = [asyncio.create_task(world.usage.settle(session.id), name="comparing") for _ in range(2)]
         await wait_for(2)
     assert sorted(await asyncio.gather(*comparing)) == [False, True]
     assert (await world.spent())[1] == 20
@@ -134,9 +134,9 @@ async def test_a_call_that_is_being_stored_is_compared_too(world: Metered) -> No
     session = await waiting(world)
     await world.called(session, 20)
     async with world.held(session) as wait_for:
-        storing = asyncio.create_task(world.called(session, 3))
+        storing = asyncio.create_task(world.called(session, 3), name="storing")
         await wait_for(1)
-        comparing = asyncio.create_task(world.usage.settle(session.id))
+        comparing = asyncio.create_task(world.usage.settle(session.id), name="comparing")
         await wait_for(2)
     await asyncio.gather(storing, comparing)
     await world.settled()

@@ -14,7 +14,8 @@ INFO = SessionInfo(id="01a2", status="active", title=HOSTILE, usage=Usage(turns=
 def shown(value: object) -> str:
     """Return the HTML that a notebook makes of it."""
     text: str = value._repr_markdown_()  # type: ignore[attr-defined]
-    return MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
+    html: str = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
+    return html
 
 
 def texts(html: str) -> str:
