@@ -17,7 +17,7 @@ from jelmore.ports import Role
 from jelmore_client import AsyncJelmore, ConflictError, InvalidRequestError, NotFoundError, Repository
 from tests.integration.api.test_repository_create import host, made, origin  # noqa: F401 - fixtures
 from tests.integration.api.world import World, world
-from tests.integration.client.test_client import connect, end_turn, next_input
+from tests.integration.client.test_client import PERMISSION, connect, end_turn, next_input
 from tests.support.git_server import GitServer
 from tests.support.own_repository import ENVIRONMENT, commit, git, make
 
@@ -132,19 +132,24 @@ async def test_the_work_folder_goes_along_and_a_branch_comes_back(api: World, ow
     assert git(own, "status", "--porcelain") == " M changed"
 
 
-@asynccontextmanager
-async def run_with(
-    api: World, own: Path, *words: str
-) -> AsyncIterator[tuple[str, "asyncio.Task[tuple[int, str, str]]"]]:
-    """Yield the session of a `run --repo .` whose turn ends after the block, and the task of the command."""
+async def started_run(api: World, own: Path, *words: str) -> tuple[str, str, "asyncio.Task[tuple[int, str, str]]"]:
+    """Return the session and the input of a `run --repo .` whose turn runs, and the task of the command."""
     running = asyncio.create_task(jelmore(api, own, "run", "--repo", ".", *words, "mend it"), name="running")
     async with connect(api) as client:
         async with asyncio.timeout(PATIENCE_S):
             while not (found := [each async for each in client.sessions.list()]):
                 await asyncio.sleep(0.05)
-    input_id = await next_input(api, found[0].id)
-    yield found[0].id, running
-    await end_turn(api, found[0].id, input_id, "done")
+    return found[0].id, await next_input(api, found[0].id), running
+
+
+@asynccontextmanager
+async def run_with(
+    api: World, own: Path, *words: str
+) -> AsyncIterator[tuple[str, "asyncio.Task[tuple[int, str, str]]"]]:
+    """Yield the session of a `run --repo .` whose turn ends after the block, and the task of the command."""
+    session_id, input_id, running = await started_run(api, own, *words)
+    yield session_id, running
+    await end_turn(api, session_id, input_id, "done")
     await running
 
 
@@ -169,6 +174,23 @@ async def test_work_that_cannot_be_fetched_keeps_its_session(api: World, own: Pa
         (there / "moved").rename(there / ".git")
     code, out, error = await jelmore(api, own, "pull", session_id, "--commit", "the work")
     assert (code, out) == (0, f"jelmore/{session_id[-8:]}\n"), error
+
+
+async def test_a_run_that_ends_its_session_does_not_advise_to_answer(api: World, own: Path) -> None:
+    session_id, _, running = await started_run(api, own, "--rm")
+    await (await api.runner(session_id)).ask(PERMISSION)
+    code, out, error = await running
+    assert (code, out, "--rm ends the session" in error, "jelmore answer" in error) == (5, "", True, False), error
+    assert f"jelmore pull {session_id[-8:]}" in error
+    async with connect(api) as client:
+        assert (await client.sessions.get(session_id)).info.ended
+    code, _, error = await jelmore(api, own, "pull", session_id, "--commit", "what it left")
+    assert (code, "nothing" in error) == (1, True), error
+
+
+async def test_a_run_ends_its_session_or_leaves_it(api: World, own: Path) -> None:
+    code, _, error = await jelmore(api, own, "run", "--rm", "--detach", "mend it")
+    assert (code, "--detach lets it run" in error) == (2, True), error
 
 
 async def test_a_pull_never_overwrites_a_branch_and_says_what_to_do(api: World, own: Path) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from jelmore_client.cli import completing, sources
-from jelmore_client.cli.app import FAILED, OK, SETUP, USAGE, AsJson, SessionRef, command, connect, find, server
+from jelmore_client.cli.app import FAILED, OK, SETUP, USAGE, WAITS, AsJson, SessionRef, command, connect, find, server
 from jelmore_client.cli.contexts import ContextError
 from jelmore_client.cli.printing import Printer, print_json, print_text, say, short
 from jelmore_client.cli.progress import working
@@ -38,6 +38,8 @@ def run(
     as_json: AsJson = False,
 ) -> int:
     """Create a session. On a terminal, attach to it; otherwise print the answer to PROMPT."""
+    if remove and detach:
+        raise typer.BadParameter("ends the session when the command ends, and --detach lets it run", param_hint="--rm")
     if prompt == "-":
         prompt = sys.stdin.read()
     title = title or ((prompt or "").strip().split("\n")[0][:_TITLE_CHARACTERS] or None)
@@ -59,7 +61,7 @@ def run(
             sources.upload(session, source.local)
         has_hint = repo is not None
         try:
-            code = begin(client, session, prompt, detach=detach, as_json=as_json)
+            code = (_begin_and_end if remove else begin)(client, session, prompt, detach=detach, as_json=as_json)
             if source.local is not None and not detach:
                 from jelmore_client.cli.repositories import bring_back
 
@@ -111,6 +113,18 @@ def begin(client: "Jelmore", session: "Session", prompt: str | None, *, detach: 
         session.send(prompt)
     print_json(session.info.model_dump(mode="json")) if as_json else print(session.id)  # noqa: T201
     return OK
+
+
+def _begin_and_end(client: "Jelmore", session: "Session", prompt: str | None, *, detach: bool, as_json: bool) -> int:
+    """Do the same where the session ends with the command: nobody can answer later what the agent asks."""
+    from jelmore_client.errors import NeedsAnswerError
+
+    try:
+        return begin(client, session, prompt, detach=detach, as_json=as_json)
+    except NeedsAnswerError as error:
+        say(f"the agent waits for an answer: {error.pending.title}")
+        say("--rm ends the session without one; allow it beforehand (--permission-mode, --profile), or leave out --rm")
+        return WAITS
 
 
 def _print_first(client: "Jelmore", session: "Session", prompt: str, *, as_json: bool) -> int:
