@@ -46,6 +46,18 @@ async def test_without_a_storage_drafts_live_as_long_as_the_page(local_api: Api,
         await local_api.until(session_id, waiting_for="prompt")
 
 
+async def test_an_older_draft_does_not_come_back_when_the_storage_is_full(local_api: Api, browser: Browser) -> None:
+    session_id = (await local_api.create(title="Filled up"))["id"]
+    async with page_of(local_api, browser, DESK) as page:
+        await page.goto(f"{local_api.stack.url}/#/s/{session_id}")
+        prompt = page.get_by_label("Prompt", exact=True)
+        await prompt.fill("the older text")
+        await page.evaluate(FULL)
+        await prompt.fill("the newer text")
+        await page.reload()
+        await expect(prompt).to_have_value("")
+
+
 @pytest.mark.parametrize("days", [1, -1])
 async def test_ages_are_right_when_the_clock_of_the_browser_is_wrong(
     local_api: Api, browser: Browser, days: int

@@ -103,6 +103,24 @@ async def test_what_happened_around_a_session(local_api: Api, browser: Browser) 
         await picture(page, "timeline-phone-dark")
 
 
+async def test_older_events_stay_while_newer_come(local_api: Api, browser: Browser) -> None:
+    session_id = (await local_api.create("demo> say hello"))["id"]
+    await local_api.until(session_id, waiting_for="prompt")
+    for count in range(220):
+        await local_api.http.patch(f"{SESSIONS}/{session_id}", json={"title": f"Name {count}"})
+    async with page_of(local_api, browser, DESK) as page:
+        await page.goto(f"{local_api.stack.url}/#/s/{session_id}/events")
+        timeline = page.get_by_role("region", name="Events")
+        await expect(timeline.get_by_text("session.changed").first).to_be_visible()
+        await expect(timeline.get_by_text("session.created")).to_have_count(0)
+        await timeline.get_by_role("button", name="Older events").click()
+        await expect(timeline.get_by_text("session.created")).to_have_count(1)
+        entries = await timeline.get_by_role("listitem").count()
+        await local_api.http.patch(f"{SESSIONS}/{session_id}", json={"title": "The newest"})
+        await expect(timeline.get_by_role("listitem")).to_have_count(entries + 1)
+        await expect(timeline.get_by_text("session.created")).to_have_count(1)
+
+
 async def test_a_picture_of_the_workspace_is_shown(local_api: Api, browser: Browser, tmp_path: Path) -> None:
     session_id = (await local_api.create())["id"]
     for name, content in (("dot.png", PNG), ("broken.png", b"no picture"), ("page.svg", b"<svg onload='x'/>")):

@@ -14,9 +14,18 @@ class Kept {
     }
   }
 
-  set(name, text) {
+  put(name, text) {
     try {
       this.area().setItem(name, text);
+    } catch {
+      this.area().removeItem(name); // an older text must not come back, and it may make room for this one
+      this.area().setItem(name, text);
+    }
+  }
+
+  set(name, text) {
+    try {
+      this.put(name, text);
       this.texts.delete(name);
     } catch {
       this.texts.set(name, String(text));

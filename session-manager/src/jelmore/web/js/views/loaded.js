@@ -23,8 +23,7 @@ export function useLoaded(read, about) {
     away.current = !is;
   }, [is]);
   useEffect(() => () => (newest.current = -1), []);
-  const change = (found) => setState({ found, problem: "" });
-  return { ...state, load, change };
+  return { ...state, load };
 }
 
 // In the place of what could not be read yet.

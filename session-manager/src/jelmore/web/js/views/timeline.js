@@ -1,11 +1,12 @@
 // What happened around a session, in order: its events, newest first.
 import { get } from "../api.js";
-import { html, useState } from "../lib.js";
+import { html, useEffect, useState } from "../lib.js";
 import { plain } from "../markdown.js";
 import { attempt } from "../store.js";
 import { Loading, useLoaded } from "./loaded.js";
 
 const PAGE = 200;
+const MOST = 5_000; // of a session that goes on while its page is open
 const NOISE = ["output.received"]; // the conversation shows it
 
 const summary = (payload) => Object.entries(payload ?? {}).filter(([, value]) => value !== null && value !== "")
@@ -22,17 +23,27 @@ async function before(id, end) {
     events.push(...page.filter((each) => each.seq <= end));
     after = page.at(-1).seq;
   }
-  return { start, events: events.reverse() };
+  return { id, start, end, events: events.reverse() };
 }
+
+// Two stretches of one session as one; the newer alone where something lies between them.
+const joined = (newer, older) => (older?.id !== newer.id || older.end < newer.start ? newer : {
+  ...newer, start: Math.min(newer.start, older.start), events: [...newer.events, ...older.events.filter((each) => each.seq <= newer.start)] });
+
+const bounded = (stretch) => (stretch.events.length <= MOST ? stretch
+  : { ...stretch, start: stretch.events[MOST - 1].seq - 1, events: stretch.events.slice(0, MOST) });
 
 export function Timeline({ session }) {
   const id = session.id;
   const newest = useLoaded(() => before(id, session.event_seq), [id, session.event_seq]);
   const [everything, setEverything] = useState(false);
-  const { found, change } = newest;
+  const [found, setFound] = useState(null);
+  useEffect(() => {
+    if (newest.found !== null) setFound((held) => bounded(joined(newest.found, held)));
+  }, [newest.found]);
   const more = () => attempt(async () => {
     const older = await before(id, found.start);
-    change({ start: older.start, events: [...found.events, ...older.events] });
+    setFound((held) => joined(held, older)); // newer ones may have come meanwhile
   });
   if (found === null) return html`<${Loading} of=${newest} />`;
   const shown = found.events.filter((each) => everything || !NOISE.includes(each.event_type));
