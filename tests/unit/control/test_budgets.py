@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -46,6 +47,22 @@ async def test_what_no_turn_reported_counts_toward_the_budget_of_its_session() -
     await until(lambda: runner.pause_at == [1.0])
     running.cancel()
     await metered.sweep()  # there is nothing to do
+
+
+async def test_a_session_that_cannot_be_compared_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = StaticHarness()
+    broken, other = uuid4(), uuid4()
+    harness.usage.missing = {broken: UsageSum("", cost_usd=1), other: UsageSum("", cost_usd=2)}
+    settle, seen = harness.usage.settle, list[UUID]()
+
+    async def settle_or_fail(session_id: UUID) -> bool:
+        if session_id == broken:
+            raise ValueError("a row that nobody understands")
+        return await settle(session_id)
+
+    monkeypatch.setattr(harness.usage, "settle", settle_or_fail)
+    await MeteredUsage(harness.usage, seen.append).sweep()
+    assert seen == [other]
 
 
 async def test_without_a_budget_nothing_is_sent() -> None:

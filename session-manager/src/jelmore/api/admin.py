@@ -131,7 +131,9 @@ class AuditResponse(BaseModel):
         "request that does the same; `get_terminal` and `get_port` are connections."
     )
     target: str = Field(description="The path of the request.")
-    outcome: str = Field(description="The status of the response; over a WebSocket `accepted` or the code of an error.")
+    outcome: str = Field(
+        description="The response's status; over a WebSocket `accepted`, `cancelled` or an error's code."
+    )
     remote: str = Field(description="The address that the request came from, as Caddy saw it.")
     request_id: str
 

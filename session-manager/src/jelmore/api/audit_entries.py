@@ -15,6 +15,8 @@ from jelmore.session.errors import JelmoreError
 
 _MAX_NOTED: Final = 512
 ACCEPTED: Final = "accepted"
+_CANCELLED: Final = "cancelled"
+_INTERNAL: Final = "internal"
 
 
 def audit_entry(scope: Scope, caller: Caller, action: str, outcome: str) -> AuditEntry:
@@ -35,13 +37,17 @@ def audit_entry(scope: Scope, caller: Caller, action: str, outcome: str) -> Audi
 def audited(context: Context, scope: Scope, caller: Caller, action: str) -> Iterator[None]:
     """Note an act over a WebSocket under the operation id of the request that does the same.
 
-    Its outcome is `accepted`, or the code of the error that was raised.
+    Its outcome is `accepted`, the code of the error that was raised, or `cancelled` when nobody waited for the end.
     """
-    outcome = ACCEPTED
+    outcome = _CANCELLED
     try:
         yield
+        outcome = ACCEPTED
     except JelmoreError as error:
         outcome = error.code
+        raise
+    except Exception:
+        outcome = _INTERNAL
         raise
     finally:
         context.services.audit.note(audit_entry(scope, caller, action, outcome))

@@ -50,7 +50,7 @@ class Metrics:
         )
         self._sessions = Gauge("jelmore_sessions", "Sessions by state.", ("status",), registry=self._registry)
         self._slots_used = Gauge("jelmore_slots_used", "Sessions that hold a container.", registry=self._registry)
-        self._slots_total = Gauge("jelmore_slots_total", "Sessions that may hold one.", registry=self._registry)
+        self._slots_total = Gauge("jelmore_slots", "Sessions that may hold one.", registry=self._registry)
 
     def answered(self, method: str, operation: str, status: int, seconds: float | None) -> None:
         """Count a response. `seconds` is None for a stream: the client decides how long it lasts."""

@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 
 from jelmore.ports.usage import UsageStore
+from jelmore.session.errors import DependencyError
 
 _log = structlog.get_logger(__name__)
 
@@ -26,8 +27,18 @@ class MeteredUsage:
         self._changed = changed
 
     async def sweep(self) -> None:
-        """Compare what waits, and have the budgets of sessions looked at whose sums changed. May run at any time."""
+        """Compare what waits, and have the budgets of sessions looked at whose sums changed. May run at any time.
+
+        A session that cannot be compared holds up no other. Raises DependencyError.
+        """
         for session_id in await self._usage.unsettled(_MOST):
-            if await self._usage.settle(session_id):
+            try:
+                changed = await self._usage.settle(session_id)
+            except DependencyError:  # the store is away: it has no answer for the others either
+                raise
+            except Exception:  # noqa: BLE001 - a row that nobody understands must not hold up the others
+                _log.exception("usage_not_compared", session_id=str(session_id))
+                continue
+            if changed:
                 _log.info("unreported_usage_changed", session_id=str(session_id))
                 self._changed(session_id)
