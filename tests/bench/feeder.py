@@ -86,7 +86,7 @@ async def run_runners(folder: Path, session_ids: Sequence[str], events: int) -> 
 async def _runner(folder: Path, session_id: str) -> AsyncIterator[Journal]:
     """A real runner that listens on FOLDER/c.sock, without an agent that speaks."""
     claude = folder / "claude"
-    claude.write_text("#!/bin/sh\nexec sleep 600\n")  # never speaks: the agent stays at its start
+    claude.write_text("#!/bin/sh\nexec cat > /dev/null\n")  # never speaks: the agent stays at its start
     claude.chmod(0o755)
     address, nowhere = Address(path=str(folder / "c.sock")), Address(path=str(folder / "nowhere.sock"))
     settings = Settings(address, address, nowhere, folder, claude=str(claude))
