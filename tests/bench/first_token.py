@@ -30,25 +30,22 @@ async def first_token(world: World) -> list[Row]:
     session: list[float] = []
     again: list[float] = []
     by_hand: list[float] = []
-    connected: list[tuple[float, float]] = []
+    alone: list[float] = []
     async with demo_model() as url:
         async for _ in world.each("first token"):
             by_hand.append(await _claude_s(url) * 1000)
-            first_s, second_s = await _connected_s(url)
-            connected.append((first_s * 1000, second_s * 1000))
+            alone.append(await _alone_s(url) * 1000)
             await world.pool_filled()
             first_s, second_s = await _session_s(world)
             session.append(first_s * 1000)
             again.append(second_s * 1000)
     ratios = [ours / theirs for ours, theirs in zip(session, by_hand, strict=True)]
-    floor = [first for first, _ in connected]
-    floors = [first / theirs for first, theirs in zip(floor, by_hand, strict=True)]
+    floors = [ours / theirs for ours, theirs in zip(alone, by_hand, strict=True)]
     return [
         Row("nothing → first word, warm", "ms", session, by_hand, "claude -p on the host"),
-        Row("nothing → first word, warm", "ms", session, floor, "Claude Code alone, connected and warmed up"),
+        Row("nothing → first word, warm", "ms", session, alone, "Claude Code alone, its second turn"),
         Row("… as a share of claude -p", "ratio", ratios, floors, "the same of Claude Code alone", limit=_TARGET),
         Row("a prompt to that session → first word", "ms", again, by_hand, "claude -p on the host"),
-        Row("Claude Code alone: second prompt → first word", "ms", [second for _, second in connected]),
     ]
 
 
@@ -71,11 +68,8 @@ async def _session_s(world: World) -> tuple[float, float]:
         await world.api.delete(created["id"])
 
 
-async def _connected_s(url: str) -> tuple[float, float]:
-    """Return the seconds from the first and the second prompt to their first word, of a process without Jelmore.
-
-    It is connected and warmed up before the first one, as a member of the warm pool is.
-    """
+async def _alone_s(url: str) -> float:
+    """Return the seconds from a prompt to its first word, of a process without Jelmore that has had a turn."""
     with tempfile.TemporaryDirectory(prefix="jb", ignore_cleanup_errors=True) as home:
         options = ClaudeAgentOptions(
             cwd=home,
@@ -94,8 +88,8 @@ async def _connected_s(url: str) -> tuple[float, float]:
             client = ClaudeSDKClient(options)
             try:
                 await client.connect()
-                await client.get_context_usage()
-                return await _first_word_s(client), await _first_word_s(client)
+                await _first_word_s(client)
+                return await _first_word_s(client)
             finally:
                 await client.disconnect()
 

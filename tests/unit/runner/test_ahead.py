@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jelmore_protocol.control import AgentOptions
-from jelmore_runner.agents.claude.ahead import fits, start_of
+from jelmore_runner.agents.claude.ahead import fits, may_rehearse, start_of
 from jelmore_runner.agents.claude.options import Launch
 from jelmore_runner.settings import Address, Settings
 
@@ -87,3 +87,17 @@ def test_the_conversation_and_the_ways_out_must_be_those_of_the_process() -> Non
     assert not fits(ahead, replace(ahead, session_id="another"), start)
     assert not fits(ahead, replace(ahead, gateway_port=9), start)
     assert not fits(ahead, replace(ahead, egress_port=9), start)
+
+
+@pytest.mark.parametrize(
+    ("options", "may"),
+    [
+        ({}, True),
+        ({"system_prompt": "be brief", "effort": "low", "permission_mode": "plan", "max_turns": 1}, True),
+        ({"fallback_model": "m"}, False),
+        ({"plugins": ["p"]}, False),
+        ({"repository_hooks": True}, False),
+    ],
+)
+def test_no_turn_is_rehearsed_that_may_have_an_effect(options: dict[str, Any], may: bool) -> None:
+    assert may_rehearse(launch(**options).options) is may

@@ -255,13 +255,19 @@ class Agent:
         from claude_agent_sdk._errors import MessageParseError  # not exported, and the only way to recognise it
 
         translator = Translator(self.session)
+
+        async def take(message: Any) -> None:
+            await self.session.journal.room()
+            if not self._belongs_to_start(message):
+                translator.take(message)
+            self._changed.set()
+
+        for message in self.connection.earlier:
+            await take(message)
         while True:
             try:
                 async for message in client.receive_messages():
-                    await self.session.journal.room()
-                    if not self._belongs_to_start(message):
-                        translator.take(message)
-                    self._changed.set()
+                    await take(message)
             except MessageParseError as error:
                 # The generator has ended but its stream has not: a new generator reads on.
                 self.session.error("message_unreadable", str(error)[:500])

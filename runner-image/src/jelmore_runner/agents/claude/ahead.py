@@ -62,6 +62,11 @@ def fits(ahead: Launch, wanted: Launch, start: Start) -> bool:
     return len(skip) == 1 or bool(wanted.settings.claude)
 
 
+def may_rehearse(options: AgentOptions) -> bool:
+    """Return whether a turn that fails has no effect elsewhere: it runs hooks, and a failing model is left. Pure."""
+    return not (options.fallback_model or options.plugins or options.repository_hooks)
+
+
 def _fixed(options: AgentOptions) -> AgentOptions:
     return options.model_copy(update={**_LIVE, **_OF_THE_RUNNER})
 
@@ -84,6 +89,7 @@ class Ahead:
         self._check: tuple[Connection, asyncio.Task[None]] | None = None  # whether this process answers
         self._answers = False
         self._warms_up = True  # until a session is there
+        self._rehearses = True  # until it fails
         self._warm_up_scope: anyio.CancelScope | None = None  # while it runs
         self._quiet = asyncio.Event()  # not set while the process may be making the calls of its warm-up
         self._quiet.set()
@@ -199,22 +205,24 @@ class Ahead:
             await self._warm_up(connection)
 
     async def _warm_up(self, connection: Connection) -> None:
-        """Have Claude Code build its prompt and its tools, which else its first turn does.
+        """Have Claude Code run what else its first turn runs for the first time. Nothing of that stays.
 
-        It counts their tokens with calls that the runner refuses while there is no session, and then estimates them.
-        Nothing of that stays: no message, no file, no cost, and a later count asks again (claude-agent-sdk 0.2.186).
-        A process that does not finish is ended, because it might call when there is a session.
+        It counts the tokens of its prompt and tools with calls that the runner refuses while there is no session, and
+        then estimates them: no message, no file, no cost, and a later count asks again (claude-agent-sdk 0.2.186). Then
+        it has a turn, which is taken back. A process that does not finish, or may have kept something, is ended; the
+        next one has no such turn.
         """
         self._quiet.clear()
         try:
             with anyio.fail_after(WARM_UP_DEADLINE_S) as self._warm_up_scope:
                 await connection.client.get_context_usage()
-        except TimeoutError:
+                if self._rehearses and may_rehearse(connection.launch.options):
+                    await connection.rehearse()
+        except Exception as error:  # noqa: BLE001 - whatever the reason, the next one is started without
+            self._rehearses = False
             self._connection = None
             await connection.discard()
-            _say("its warm-up did not end")
-        except Exception as error:  # noqa: BLE001 - without it, the first turn is only slower
-            _say(f"no warm-up: {error!r}")
+            _say(f"its warm-up failed: {error!r}")
         finally:
             self._warm_up_scope = None
             self._quiet.set()

@@ -15,6 +15,7 @@ from jelmore_runner.agents.claude.client_process import disconnect, process_of
 from jelmore_runner.agents.claude.hooks import Observer, build_hooks
 from jelmore_runner.agents.claude.mirror import Mirror
 from jelmore_runner.agents.claude.options import Launch, Start, build_options
+from jelmore_runner.agents.claude.rehearsal import Rehearsal
 from jelmore_runner.transcripts import NotKeptError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ STDERR_LINES: Final = 100
 
 class Callbacks:
     """What Claude Code calls in the runner. The calls wait until there is a session; before its first prompt, it makes
-    none.
+    none but those of a rehearsal.
     """
 
     def __init__(self) -> None:
@@ -42,6 +43,7 @@ class Callbacks:
         self._asker: Asker | None = None
         self._hook: Observer | None = None
         self._mirror: Mirror | None = None
+        self.rehearsal: Rehearsal | None = None  # while it runs, it gets what is written to the transcript
 
     def bind(self, asker: Asker, hook: Observer, mirror: Mirror) -> None:
         """Let the calls reach a session. Called once."""
@@ -70,6 +72,9 @@ class Callbacks:
 
     async def append(self, key: "SessionKey", entries: "list[SessionStoreEntry]") -> None:
         """Keep entries of a transcript, as `Mirror`. Raises NotKeptError or OSError."""
+        if self.rehearsal is not None:
+            self.rehearsal.wrote(entries)
+            return
         await self._bound.wait()
         if self._mirror is None:
             raise NotKeptError("there is no session")
@@ -90,6 +95,7 @@ class Connection:
     stderr: deque[str] = field(default_factory=lambda: deque(maxlen=STDERR_LINES))
     connected: bool = False
     unasked_mode: str | None = None  # Claude Code reports this change of its mode, which belongs to its start
+    earlier: list[Any] = field(default_factory=list)  # messages of its start that were read before there was a session
     _client: "ClaudeSDKClient | None" = None
 
     @property
@@ -147,6 +153,15 @@ class Connection:
         # The SDK has no method for it; a test checks the pinned version.
         request = {"subtype": "apply_flag_settings", "settings": {"effortLevel": effort}}
         await self.client._query._send_control_request(request)  # type: ignore[union-attr]  # noqa: SLF001
+
+    async def rehearse(self) -> None:
+        """Have a turn of which nothing stays. Call once, before the session. Raises what `Rehearsal.run` raises."""
+        settings = self.launch.settings
+        self.callbacks.rehearsal = Rehearsal(self.client, settings.home, self.start.conversation_id, settings.as_agent)
+        try:
+            self.earlier = await self.callbacks.rehearsal.run()
+        finally:
+            self.callbacks.rehearsal = None
 
     async def discard(self) -> None:
         """Kill the process and all that it has started, and close the client. May run twice. Raises nothing."""

@@ -1,4 +1,4 @@
-"""Cuts Claude Code's transcript before a prompt, on the volume and for the database.
+"""Cuts Claude Code's transcript before a prompt, on the volume and for the database, or removes it.
 
 A prompt has the uuid that it was sent with, so its line is found by it. What is cut off is the end of the file, so
 Claude Code resumes what it had written before that prompt.
@@ -74,10 +74,25 @@ def truncate(home: Path, path: PurePath, size: int, as_agent: str | None = None)
     except PermissionError:
         if as_agent is None:
             raise
-    # With the agent's rights, a link leads nowhere that the agent could not write itself.
-    command = [as_agent, "truncate", "-s", str(size), "--", str(home / path)]
+    _run(as_agent, "truncate", "-s", str(size), "--", str(home / path))
+
+
+def remove(home: Path, path: PurePath, as_agent: str | None = None) -> None:
+    """Remove a transcript, without following links. Blocks. Raises OSError."""
+    try:
+        with opened_directory(home, path.parts[:-1]) as folder:
+            os.unlink(path.name, dir_fd=folder)
+            return
+    except PermissionError:
+        if as_agent is None:
+            raise
+    _run(as_agent, "rm", "-f", "--", str(home / path))
+
+
+def _run(as_agent: str, *words: str) -> None:
+    """Run a command with the agent's rights: a link then leads nowhere that the agent could not write itself."""
     environment = {"PATH": os.defpath, "LANG": "C.UTF-8"}
     try:
-        subprocess.run(command, env=environment, cwd="/", check=True, capture_output=True, timeout=_CUT_S)  # noqa: S603 - no shell
+        subprocess.run([as_agent, *words], env=environment, cwd="/", check=True, capture_output=True, timeout=_CUT_S)  # noqa: S603 - no shell
     except subprocess.SubprocessError as error:
-        raise OSError(f"the transcript cannot be cut: {error}") from None
+        raise OSError(f"the transcript cannot be changed: {error}") from None

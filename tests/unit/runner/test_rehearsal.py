@@ -1,0 +1,100 @@
+"""The turn before a session: what Claude Code must say before its process may get one."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from claude_agent_sdk import ClaudeSDKClient, ResultMessage, SystemMessage
+
+from jelmore_runner.agents.claude.rehearsal import Rehearsal, RehearsalError
+
+ID = "0199aaaa-0000-7000-8000-000000000001"
+PATIENCE_S = 10
+
+
+def state(name: str) -> SystemMessage:
+    return SystemMessage("session_state_changed", {"subtype": "session_state_changed", "state": name})
+
+
+def result(*, is_error: bool = True, cost_usd: float = 0.0) -> ResultMessage:
+    return ResultMessage(
+        "success",
+        duration_ms=1,
+        duration_api_ms=0,
+        is_error=is_error,
+        num_turns=1,
+        session_id=ID,
+        total_cost_usd=cost_usd,
+    )
+
+
+EARLIER = SystemMessage("ui_invalidate", {"subtype": "ui_invalidate"})
+TURN = [EARLIER, state("running"), SystemMessage("init", {"subtype": "init"}), result(), state("idle")]
+
+
+class Client:
+    """A client whose process says these messages, and takes the turn back as told."""
+
+    def __init__(self, home: Path, said: list[Any], *, rewound: bool = True) -> None:
+        self.said, self.rewound = said, rewound
+        self.rehearsal: Rehearsal | None = None
+        self.asked: list[dict[str, Any]] = []
+        self._query = SimpleNamespace(_send_control_request=self.control)
+        self.transcript = home / ".claude" / "projects" / "-w" / f"{ID}.jsonl"
+        self.transcript.parent.mkdir(parents=True)
+        self.transcript.write_text('{"type": "user"}\n')
+
+    async def query(self, prompt: AsyncIterator[dict[str, Any]]) -> None:
+        self.asked += [each async for each in prompt]
+
+    async def receive_messages(self) -> AsyncIterator[Any]:
+        for each in self.said:
+            yield each
+
+    async def control(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(request)
+        assert self.rehearsal is not None
+        self.rehearsal.wrote([{"type": "last-prompt", "rewound": True, "cutUuid": "another"}])
+        self.rehearsal.wrote([{"type": "last-prompt", "rewound": True, "cutUuid": request["target_message_uuid"]}])
+        return {"rewound": self.rewound}
+
+
+async def rehearsed(client: Client, home: Path) -> list[Any]:
+    client.rehearsal = Rehearsal(cast("ClaudeSDKClient", client), home, ID, None)
+    async with asyncio.timeout(PATIENCE_S):
+        return await client.rehearsal.run()
+
+
+async def test_a_turn_that_failed_is_taken_back_and_its_transcript_removed(tmp_path: Path) -> None:
+    client = Client(tmp_path, TURN)
+    assert await rehearsed(client, tmp_path) == [EARLIER]
+    prompt, rewind = client.asked
+    assert (prompt["uuid"], rewind["subtype"]) == (rewind["target_message_uuid"], "rewind_conversation")
+    assert not client.transcript.exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "rewound", "words"),
+    [
+        ([state("running"), result(is_error=False), state("idle")], True, "a model has answered"),
+        ([state("running"), result(cost_usd=0.1), state("idle")], True, "a model has answered"),
+        ([state("running"), result()], True, "has ended"),
+        ([state("running"), state("idle")], True, "has ended"),
+        (TURN, False, "not taken back"),
+    ],
+)
+async def test_a_process_that_may_have_kept_something_gets_no_session(
+    tmp_path: Path, said: list[Any], rewound: bool, words: str
+) -> None:
+    with pytest.raises(RehearsalError, match=words):
+        await rehearsed(Client(tmp_path, said, rewound=rewound), tmp_path)
+
+
+async def test_a_transcript_in_another_place_is_not_forgotten(tmp_path: Path) -> None:
+    client = Client(tmp_path, TURN)
+    client.transcript.rename(tmp_path / "elsewhere.jsonl")
+    with pytest.raises(RehearsalError, match="not where"):
+        await rehearsed(client, tmp_path)
