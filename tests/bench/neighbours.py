@@ -38,13 +38,10 @@ async def neighbours(world: World) -> list[Row]:
 
 
 async def _bomb(world: World, hostile: Frame, bomb: str) -> None:
-    """Return when the bomb has been at work for its time; the flood of output is as many turns as fit."""
+    """Return when the bomb has been at work for its time: in as many turns as fit, where a limit ends one at once."""
     until = time.monotonic() + _BOMB_S
-    if bomb != "output":
-        await world.api.ask(hostile["id"], f"demo> run {command(bomb, _BOMB_S)}")
-        return
-    while time.monotonic() < until:
-        await world.api.ask(hostile["id"], _FLOOD)
+    while (left_s := until - time.monotonic()) > 0:
+        await world.api.ask(hostile["id"], _FLOOD if bomb == "output" else f"demo> run {command(bomb, left_s)}")
 
 
 async def _beside(world: World, neighbour: Frame, hostile: Frame, bomb: str) -> list[float]:
