@@ -20,6 +20,11 @@ def resident_mib(pid: int) -> float:
     return _rolled_up_mib(pid, "Rss:")
 
 
+def private_mib(pid: int) -> float:
+    """Return the memory of a process that no other one shares. 0 when it has gone."""
+    return _rolled_up_mib(pid, "Private_Clean:") + _rolled_up_mib(pid, "Private_Dirty:")
+
+
 def _rolled_up_mib(pid: int, name: str) -> float:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()

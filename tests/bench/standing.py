@@ -10,7 +10,7 @@ from uuid import UUID
 
 from jelmore.drivers.runner_link import RunnerLink
 from jelmore.ports import ControlAddress
-from tests.bench.processes import memory_mib, resident_mib, runner_and_claude
+from tests.bench.processes import memory_mib, private_mib, resident_mib, runner_and_claude
 from tests.bench.table import Row
 from tests.bench.world import World
 from tests.support.stack_client import Frame, eventually
@@ -31,16 +31,19 @@ async def memory(world: World) -> list[Row]:
     alone = memory_mib(world.manager_pid())
     sessions = await world.create_sessions()
     loaded = memory_mib(world.manager_pid())
+    own: list[float] = []
     runners: list[float] = []
     claudes: list[float] = []
     shares: list[float] = []
     for created in sessions:
         runner, claude = runner_and_claude(world.container_pid(created["id"]))
+        own.append(private_mib(runner))
         runners.append(resident_mib(runner))
         claudes.append(resident_mib(claude))
         shares.append(memory_mib(runner) + memory_mib(claude))
     return [
         Row(f"manager memory, {len(sessions)} sessions", "MiB", [loaded], [alone], "with none"),
+        Row("runner, without claude, pages of its own", "MiB", own, limit=40),
         Row("runner, without claude, all pages it maps", "MiB", runners, claudes, "its claude", limit=80),
         Row("runner and claude, shared pages in part", "MiB", shares),
     ]

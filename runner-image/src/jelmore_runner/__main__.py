@@ -29,6 +29,9 @@ def main() -> int:
     except (SettingsError, OSError) as error:
         print(f"runner: {error}", file=sys.stderr, flush=True)  # noqa: T201
         return 2
+    from jelmore_runner.uvicorn_import import leave_out_command_line
+
+    leave_out_command_line()
     from jelmore_runner.process import run
 
     return run(settings, control, public)

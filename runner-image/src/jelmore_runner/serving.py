@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator
 from typing import Any, Final
 
-import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.config import Config
+from uvicorn.server import Server as UvicornServer
 
 from jelmore_protocol.websocket_server import WRITER_FRAME_BYTES, ReservingProtocol, WebSocketProtocol
 from jelmore_runner.settings import Address
@@ -16,7 +17,7 @@ PING_EVERY_S: Final = 20.0
 PONG_WITHIN_S: Final = 45.0
 
 
-class Server(uvicorn.Server):
+class Server(UvicornServer):
     """A uvicorn server without signal handling: `process` handles signals."""
 
     @contextlib.contextmanager
@@ -27,7 +28,7 @@ class Server(uvicorn.Server):
 
 def make_server(app: ASGIApp) -> Server:
     """Return a server for `app`; run it with `serve(sockets=[…])`."""
-    config = uvicorn.Config(
+    config = Config(
         app,
         ws=WebSocketProtocol,
         http=ReservingProtocol,
