@@ -3,11 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from jelmore_protocol.control import AgentOptions
 from jelmore_runner.agents.claude.ahead import Ahead
+from jelmore_runner.agents.claude.rehearsal import RehearsalError
 from jelmore_runner.settings import Address, Settings
 from jelmore_runner.supervisor import Supervisor
 
@@ -16,12 +19,20 @@ SETTINGS = Settings(NOWHERE, NOWHERE, NOWHERE, Path("/session"), claude="/claude
 
 
 class Process:
-    """A connection whose client gives a fixed answer."""
+    """A connection whose client gives a fixed answer, and whose rehearsal has a fixed end."""
 
-    def __init__(self, answer: Callable[[], Awaitable[Any]]) -> None:
+    def __init__(self, answer: Callable[[], Awaitable[Any]], failure: Exception | None = None) -> None:
         self.client = self
         self.get_context_usage = answer
+        self.launch = SimpleNamespace(options=AgentOptions())
+        self.failure = failure
+        self.rehearsed = 0
         self.discarded = False
+
+    async def rehearse(self) -> None:
+        self.rehearsed += 1
+        if self.failure is not None:
+            raise self.failure
 
     async def discard(self) -> None:
         self.discarded = True
@@ -29,6 +40,10 @@ class Process:
 
 async def _hangs() -> None:
     await asyncio.Event().wait()
+
+
+async def _answers() -> None:
+    return None
 
 
 async def _refuses() -> None:
@@ -48,3 +63,11 @@ async def test_a_process_that_might_still_call_is_ended(
         await ahead.quiet()  # a session waits for its end
         await warming
     assert process.discarded is discarded
+
+
+async def test_a_process_that_may_have_kept_something_is_ended_and_the_next_rehearses_nothing() -> None:
+    ahead = Ahead(SETTINGS, Supervisor())
+    processes = [Process(_answers), Process(_answers, RehearsalError("a model has answered")), Process(_answers)]
+    for process in processes:
+        await ahead._warm_up(process)  # type: ignore[arg-type]
+    assert [(each.rehearsed, each.discarded) for each in processes] == [(1, False), (1, True), (0, False)]

@@ -215,14 +215,13 @@ class Ahead:
         self._quiet.clear()
         try:
             with anyio.fail_after(WARM_UP_DEADLINE_S) as self._warm_up_scope:
-                await connection.client.get_context_usage()
-                if self._rehearses and may_rehearse(connection.launch.options):
+                if await _counted(connection) and self._rehearses and may_rehearse(connection.launch.options):
                     await connection.rehearse()
-        except Exception as error:  # noqa: BLE001 - whatever the reason, the next one is started without
+        except Exception as error:  # noqa: BLE001 - whatever the reason, the next one is started without a rehearsal
             self._rehearses = False
             self._connection = None
             await connection.discard()
-            _say(f"its warm-up failed: {error!r}")
+            _say(f"its warm-up did not end well: {error!r}")
         finally:
             self._warm_up_scope = None
             self._quiet.set()
@@ -243,6 +242,18 @@ class Ahead:
             await asyncio.wait({self._starting, stop}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stop.cancel()
+
+
+async def _counted(connection: Connection) -> bool:
+    """Have Claude Code count the tokens of its prompt and tools; return whether it did. Raises TimeoutError."""
+    try:
+        await connection.client.get_context_usage()
+    except TimeoutError:
+        raise  # it may still be calling
+    except Exception as error:  # noqa: BLE001 - without it, the first turn is only slower
+        _say(f"no warm-up: {error!r}")
+        return False
+    return True
 
 
 async def _changed(connection: Connection, before: AgentOptions, wanted: Launch, start: Start) -> bool:
