@@ -83,6 +83,12 @@ class Settings(SignInSettings):
         description="Weight of a session where processors are busy. Containers of the deployment have 1024 each, so "
         "they come first.",
     )
+    frozen_to_swap: bool = Field(
+        True,
+        description="Move the memory of paused sessions, about 150 MB each, to the swap of the engine's host. Needs a "
+        "manager that runs on that host with the rights to write to /sys/fs/cgroup, as a quick start of root does, and "
+        "swap. The next turn of such a session takes longer.",
+    )
     pids: int = Field(1024, ge=128, description="Processes of a session; builds need several hundred.")
     agent_uids: str = Field(
         f"{AGENT_UIDS.start}-{AGENT_UIDS[-1]}",

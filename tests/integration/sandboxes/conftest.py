@@ -41,8 +41,13 @@ async def make(run_paths: RunPaths) -> AsyncIterator[MakeSandboxes]:
     """Make sandboxes of one installation of this test's own; all of it is erased at the end."""
     instance, made = f"test-{uuid4().hex[:8]}", list[DockerSandboxes]()
 
-    def build(address: EngineAddress = ENGINE, image: str = IMAGE, wanted: WantedOptions = WANTED) -> DockerSandboxes:
-        made.append(DockerSandboxes(address, image=image, instance=instance, paths=run_paths, wanted=wanted))
+    def build(
+        address: EngineAddress = ENGINE,
+        image: str = IMAGE,
+        wanted: WantedOptions = WANTED,
+        kind: type[DockerSandboxes] = DockerSandboxes,
+    ) -> DockerSandboxes:
+        made.append(kind(address, image=image, instance=instance, paths=run_paths, wanted=wanted))
         return made[-1]
 
     yield build

@@ -21,12 +21,13 @@ from jelmore.drivers.docker_config import (
 from jelmore.drivers.docker_engine import DockerEngine, EngineAddress
 from jelmore.drivers.docker_options import WantedOptions
 from jelmore.drivers.docker_sandboxes import DockerSandboxes
+from jelmore.drivers.frozen_memory import SwappingSandboxes, free_swap, group_of
 from jelmore.drivers.paths import RunPaths, new_key
 from jelmore.drivers.runner_link import RunnerLink
-from jelmore.ports import SandboxSpec
+from jelmore.ports import ControlAddress, SandboxSpec
 from jelmore.session.errors import DependencyError, RefusedError
 from jelmore.session.sandbox_choice import SandboxChoice
-from jelmore.session.world import SandboxState
+from jelmore.session.world import Sandbox, SandboxState
 from jelmore_protocol.control import Phase
 from tests.integration.sandboxes.conftest import ENGINE, IMAGE, MakeSandboxes
 from tests.integration.sandboxes.specs import LIMITS, new_spec, observed
@@ -113,24 +114,44 @@ async def test_the_container_is_locked_as_designed(make: MakeSandboxes, engine: 
     }
 
 
-async def test_the_runner_inside_answers_through_its_folder(make: MakeSandboxes) -> None:
-    sandboxes, spec, runners = make(), new_spec(), RunnerLink()
+async def dormant(sandboxes: DockerSandboxes) -> tuple[Sandbox, ControlAddress]:
+    """Return a new sandbox whose runner answers, and where."""
+    spec, runners = new_spec(), RunnerLink()
     await sandboxes.start(spec)
     sandbox = await observed(sandboxes, spec)
     at = sandbox.control
     assert at is not None
 
-    async def dormant() -> bool:
+    async def answers() -> bool:
         with suppress(DependencyError):
             return (await runners.health(at)).phase is Phase.DORMANT
         return False
 
-    await until(dormant, seconds=30)
+    await until(answers, seconds=30)
+    return sandbox, at
+
+
+async def test_the_runner_inside_answers_through_its_folder(make: MakeSandboxes) -> None:
+    sandboxes, runners = make(), RunnerLink()
+    sandbox, at = await dormant(sandboxes)
     await sandboxes.pause(sandbox.id)
     with pytest.raises(DependencyError):
         await RunnerLink(call_s=0.3).health(at)
     await sandboxes.unpause(sandbox.id)
     assert (await runners.health(at)).phase is Phase.DORMANT
+
+
+async def test_a_paused_container_gives_its_memory_back_and_goes_on(make: MakeSandboxes) -> None:
+    sandboxes = make(kind=SwappingSandboxes)
+    sandbox, at = await dormant(sandboxes)
+    group = group_of(sandbox.id)
+    if group is None or free_swap() < 2 * group.used():
+        pytest.skip("this machine has no swap, or not the control groups of the engine's containers")
+    before = group.used()
+    await sandboxes.pause(sandbox.id)
+    await until(lambda: group.used() < before / 4, seconds=60)
+    await sandboxes.unpause(sandbox.id)
+    assert (await RunnerLink().health(at)).phase is Phase.DORMANT
 
 
 async def test_code_in_a_sandbox_cannot_redirect_its_manager_and_its_agent_cannot_read_the_secret(

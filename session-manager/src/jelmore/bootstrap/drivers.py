@@ -18,6 +18,7 @@ from jelmore.drivers.docker_engine import EngineAddress
 from jelmore.drivers.docker_file_sandboxes import DockerFileSandboxes
 from jelmore.drivers.docker_options import WantedOptions
 from jelmore.drivers.docker_sandboxes import DockerSandboxes
+from jelmore.drivers.frozen_memory import SwappingSandboxes
 from jelmore.drivers.gateway_link import GatewayLink
 from jelmore.drivers.gateway_repositories import GatewayRepositories
 from jelmore.drivers.local_disk import LocalDisk
@@ -67,7 +68,8 @@ def make_sandboxes(settings: Settings) -> Sandboxes:
         path = os.environ.get("PATH", os.defpath)
         return LocalSandboxes(data_dir=settings.data_dir, paths=paths, search_path=path, skills=skills)
     address = _engine_address(settings)
-    return DockerSandboxes(
+    make = SwappingSandboxes if settings.frozen_to_swap else DockerSandboxes
+    return make(
         address,
         image=settings.runner_image,
         instance=settings.instance,
