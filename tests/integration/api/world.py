@@ -34,17 +34,19 @@ from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.health import Health
 from jelmore.control.mcp_calls import McpCalls
 from jelmore.control.outbox import OutboxRelay
+from jelmore.control.ports import Ports
 from jelmore.control.profiles import Profiles
 from jelmore.control.publisher import Publisher
 from jelmore.control.pushes import Pushes
 from jelmore.control.queue import WorkQueue
 from jelmore.control.queue_calls import QueueCalls
 from jelmore.control.rates import SharedRates
-from jelmore.control.reconciler import Ports, Reconciler
+from jelmore.control.reconciler import Reconciler
 from jelmore.control.relay import Relays
 from jelmore.control.repositories import Repositories
 from jelmore.control.revocations import Revocations
 from jelmore.control.rewinds import Rewinds
+from jelmore.control.runner_start import RunnerStart
 from jelmore.control.sandbox_ports import SandboxPorts
 from jelmore.control.session_spec import Defaults
 from jelmore.control.sessions import make_session_calls
@@ -201,21 +203,27 @@ class World(Served):
         self.gateway_keeper = GatewayKeeper(
             self.gateway, self.store, self.gateway_store, lambda: self.access.signing.public_pem
         )
+        runner_start = RunnerStart(
+            runners,
+            relays,
+            self.access,
+            self.gateway_keeper,
+            pause_at=self.budgets.pause_at,
+            transcript_of=lambda session_id: TranscriptKeeper(
+                self.transcripts, TranscriptLink(), self.tasks, most_bytes=2**20
+            ).stored(session_id),
+        )
         self.reconciler = Reconciler(
             ports,
             relays,
             publisher,
-            self.access,
+            runner_start,
             Policy(),
             gateway=self.gateway_keeper,
             concurrent_starts=4,
             stop_grace_s=1,
             hot_tail_ttl_s=60,
             probes_failed=lambda _: 0,
-            pause_at=self.budgets.pause_at,
-            transcript_of=lambda session_id: TranscriptKeeper(
-                self.transcripts, TranscriptLink(), self.tasks, most_bytes=2**20
-            ).stored(session_id),
         )
         followed = relays.followed_generations
         self.revocations = Revocations(self.store, runners, self.access, ports.control_of, followed, token_ttl_s=600)

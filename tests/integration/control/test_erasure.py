@@ -16,7 +16,7 @@ from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.cache import RecordCache
 from jelmore.control.erasure import Eraser
 from jelmore.control.outbox import OutboxRelay
-from jelmore.control.reconciler import Ports
+from jelmore.control.ports import Ports
 from jelmore.control.requests import Caller
 from jelmore.control.tasks import SystemClock, Tasks
 from jelmore.drivers.nats_events import STREAM, NatsEvents

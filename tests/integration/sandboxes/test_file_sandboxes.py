@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from jelmore.control.reconciler import Ports
+from jelmore.control.ports import Ports
 from jelmore.control.tasks import Tasks
 from jelmore.control.workspaces import Workspaces
 from jelmore.drivers.local_file_sandboxes import LocalFileSandboxes

@@ -12,9 +12,9 @@ from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.erasure import Eraser
 from jelmore.control.outcomes import Outcomes
+from jelmore.control.ports import Ports
 from jelmore.control.queue import WorkQueue
 from jelmore.control.queue_calls import QueueCalls
-from jelmore.control.reconciler import Ports
 from jelmore.control.requests import Caller
 from jelmore.control.session_spec import Defaults
 from jelmore.control.sessions import SessionQueries

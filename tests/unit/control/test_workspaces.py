@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from jelmore.control import files, workspaces
-from jelmore.control.reconciler import Ports
+from jelmore.control.ports import Ports
 from jelmore.control.tasks import Tasks
 from jelmore.control.workspaces import Workspaces
 from jelmore.ports import ControlAddress, FileSandbox, WorkspaceAnswer

@@ -15,13 +15,15 @@ from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.leadership import LeaderTask
 from jelmore.control.outbox import OutboxRelay
 from jelmore.control.pool import ProfilePool, WarmPool
+from jelmore.control.ports import Ports
 from jelmore.control.prober import Prober
 from jelmore.control.publisher import Publisher
 from jelmore.control.queue import WorkQueue
-from jelmore.control.reconciler import Ports, Reconciler
+from jelmore.control.reconciler import Reconciler
 from jelmore.control.relay import Relays
 from jelmore.control.requests import Caller, CreateRequest
 from jelmore.control.resources import ResourceKeeper
+from jelmore.control.runner_start import RunnerStart
 from jelmore.control.session_spec import Defaults, new_session
 from jelmore.control.sessions import make_session_calls
 from jelmore.control.streams import Streams
@@ -161,7 +163,7 @@ class Manager:
             self.ports,
             self.relays,
             self.publisher,
-            self.access,
+            RunnerStart(self.ports.runners, self.relays, self.access, self.gateway_keeper),
             policy,
             gateway=self.gateway_keeper,
             concurrent_starts=4,

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 import structlog
 
 from jelmore import __version__
-from jelmore.control.reconciler import Ports
+from jelmore.control.ports import Ports
 from jelmore.control.tasks import SystemClock
 from jelmore.control.traces import Traces
 from jelmore.drivers.caddy_config import EdgeOptions

@@ -6,8 +6,8 @@ from jelmore.bootstrap.drivers import Drivers
 from jelmore.bootstrap.loops import Loop
 from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.files import Files
+from jelmore.control.ports import Ports
 from jelmore.control.pushes import Pushes
-from jelmore.control.reconciler import Ports
 from jelmore.control.repositories import Repositories
 from jelmore.control.sessions import SessionQueries
 from jelmore.control.tasks import Tasks

@@ -6,7 +6,7 @@ from jelmore.bootstrap.drivers import Drivers
 from jelmore.bootstrap.loops import Loop
 from jelmore.control.cache import RecordCache
 from jelmore.control.erasure import Eraser
-from jelmore.control.reconciler import Ports
+from jelmore.control.ports import Ports
 from jelmore.control.sessions import SessionCommands
 from jelmore.drivers.postgres_erasure import PostgresErasure
 from jelmore.settings import Settings

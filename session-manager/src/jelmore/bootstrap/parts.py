@@ -42,6 +42,7 @@ from jelmore.control.relay import Relays
 from jelmore.control.resources import ResourceKeeper
 from jelmore.control.revocations import Revocations
 from jelmore.control.rewinds import Rewinds
+from jelmore.control.runner_start import RunnerStart
 from jelmore.control.sandbox_ports import SandboxPorts
 from jelmore.control.session_spec import Defaults
 from jelmore.control.sessions import make_session_calls
@@ -167,22 +168,28 @@ class Parts:
             grace_s=settings.probe_grace_s,
             tolerated=settings.probes_tolerated,
         )
+        runner_start = RunnerStart(
+            drivers.runners,
+            self.relays,
+            self.access,
+            keeper,
+            output_limits=_output_limits(settings),
+            workspace_files=settings.workspace_files,
+            setup_within_s=settings.setup_timeout_s,
+            pause_at=budgets.pause_at,
+            transcript_of=self.transcripts.stored,
+        )
         self.reconciler = Reconciler(
             self._ports,
             self.relays,
             self.publisher,
-            self.access,
+            runner_start,
             settings.policy,
             gateway=keeper,
             concurrent_starts=settings.concurrent_starts,
-            output_limits=_output_limits(settings),
-            workspace_files=settings.workspace_files,
-            setup_within_s=settings.setup_timeout_s,
             stop_grace_s=settings.stop_timeout_s,
             hot_tail_ttl_s=settings.hot_tail_ttl_s,
             probes_failed=self.prober.failed,
-            pause_at=budgets.pause_at,
-            transcript_of=self.transcripts.stored,
         )
 
     def _add_upkeep(self) -> None:

@@ -12,8 +12,8 @@ from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.leadership import LeaderTask
 from jelmore.control.pool import ProfilePool, WarmPool
+from jelmore.control.ports import Ports
 from jelmore.control.profiles import Profiles
-from jelmore.control.reconciler import Ports
 from jelmore.control.requests import Caller
 from jelmore.control.session_spec import Defaults, new_session
 from jelmore.drivers.local_memory import LocalMemory

@@ -8,9 +8,9 @@ from jelmore.control.budgets import Budgets
 from jelmore.control.leadership import LeaderTask
 from jelmore.control.mcp_calls import McpCalls
 from jelmore.control.metered_usage import MeteredUsage
+from jelmore.control.ports import Ports
 from jelmore.control.queue import WorkQueue
 from jelmore.control.queue_calls import QueueCalls
-from jelmore.control.reconciler import Ports
 from jelmore.control.session_spec import Defaults
 from jelmore.control.sessions import SessionQueries
 from jelmore.control.sessions.runner_calls import RunnerCalls

@@ -13,8 +13,8 @@ from uuid import UUID
 
 import structlog
 
+from jelmore.control.ports import Ports
 from jelmore.control.queue import WorkQueue
-from jelmore.control.reconciler import Ports
 from jelmore.control.requests import Caller
 from jelmore.control.session_spec import Defaults
 from jelmore.control.watchers import Watchers

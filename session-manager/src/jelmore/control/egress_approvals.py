@@ -12,8 +12,8 @@ from uuid import UUID
 
 import structlog
 
+from jelmore.control.ports import Ports
 from jelmore.control.queue import WorkQueue
-from jelmore.control.reconciler import Ports
 from jelmore.control.watchers import Watchers
 from jelmore.ports import Gateway, ListQuery
 from jelmore.session.errors import (

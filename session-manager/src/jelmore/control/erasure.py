@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 
 from jelmore.control.cache import RecordCache
-from jelmore.control.reconciler import Ports
+from jelmore.control.ports import Ports
 from jelmore.control.requests import Caller
 from jelmore.ports import EventBus
 from jelmore.ports.erasure import Erasure, ErasureStore

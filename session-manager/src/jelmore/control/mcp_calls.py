@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from jelmore.control.reconciler import Ports
+from jelmore.control.ports import Ports
 from jelmore.control.requests import Caller
 from jelmore.control.sessions.runner_calls import RunnerCalls, live
 from jelmore.session.errors import ConflictError

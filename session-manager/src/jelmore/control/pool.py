@@ -19,7 +19,7 @@ from uuid_utils.compat import uuid7
 from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.observer import runner_view
-from jelmore.control.reconciler import Ports
+from jelmore.control.ports import Ports
 from jelmore.control.runner_init import prepare_of
 from jelmore.control.session_spec import Defaults
 from jelmore.ports import HostMemory, PoolStore, Sandboxes, SandboxSpec

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import structlog
 
-from jelmore.control.reconciler import Ports
+from jelmore.control.ports import Ports
 from jelmore.control.resources import ResourceKeeper, measurement_of
 from jelmore.ports import Probe
 from jelmore.session.errors import JelmoreError, UnknownSessionError

@@ -1,26 +1,23 @@
 """Observes a session, decides with `jelmore.session.steps`, and carries out one step."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
 import structlog
 
-from jelmore.control.access import Access
 from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.input_delivery import deliver
 from jelmore.control.observer import Observer, runner_view
+from jelmore.control.ports import Ports
 from jelmore.control.publisher import Publisher
 from jelmore.control.relay import Relays
-from jelmore.control.runner_init import SETUP_WITHIN_S
 from jelmore.control.runner_start import RunnerStart
 from jelmore.control.salvage import Salvage
-from jelmore.control.sandbox_lookup import SandboxLookup
 from jelmore.control.standstill import Standstill
-from jelmore.control.traces import Traces
-from jelmore.ports import Clock, ControlAddress, Edge, LiveOutput, Runners, Sandboxes, SandboxSpec, Store
+from jelmore.ports import ControlAddress, SandboxSpec
 from jelmore.session.acts import Act, HandOver, RecordFact, RequestEnd, Step, Wait, Warn
 from jelmore.session.errors import (
     ConflictError,
@@ -39,8 +36,7 @@ from jelmore.session.steps import SOON_S, Policy, end_left_s, next_step
 from jelmore.session.world import Route, Runner, RunnerPhase, Sandbox, SandboxState, World
 from jelmore_protocol import ProtocolError
 from jelmore_protocol.bounds import MAX_STOP_GRACE_S
-from jelmore_protocol.control import Draining, OutputLimits, Stop
-from jelmore_protocol.transcripts import StoredTranscript
+from jelmore_protocol.control import Draining, Stop
 
 _log = structlog.get_logger(__name__)
 
@@ -54,24 +50,6 @@ _LAST_OF_A_START: Final = frozenset({Fact.READY, Fact.READY_BUSY, Fact.CONTAINER
 _LOG_TAIL_LINES: Final = 40
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """The ports that a step may use."""
-
-    store: Store
-    sandboxes: Sandboxes
-    runners: Runners
-    edge: Edge
-    live: LiveOutput
-    clock: Clock
-    lookup: SandboxLookup = field(default_factory=SandboxLookup)
-    traces: Traces = field(default_factory=Traces)
-
-    async def control_of(self, session: Session) -> ControlAddress:
-        """Return the control address of the session's runner. Raises DependencyError while there is no sandbox."""
-        return await self.lookup.control(self.sandboxes, session)
-
-
 class Reconciler:
     """Brings the world to the state that each record asks for, and records what is observed."""
 
@@ -80,19 +58,14 @@ class Reconciler:
         ports: Ports,
         relays: Relays,
         publisher: Publisher,
-        access: Access,
+        runner_start: RunnerStart,
         policy: Policy,
         *,
         gateway: GatewayKeeper,
         concurrent_starts: int,
-        output_limits: OutputLimits | None = None,
-        workspace_files: int = 0,
-        setup_within_s: float = SETUP_WITHIN_S,
         stop_grace_s: float,
         hot_tail_ttl_s: int,
         probes_failed: Callable[[UUID], int],
-        pause_at: Callable[[Session], Awaitable[float | None]] | None = None,
-        transcript_of: Callable[[UUID], Awaitable[StoredTranscript | None]] | None = None,
     ) -> None:
         self._ports = ports
         self._relays = relays
@@ -103,17 +76,7 @@ class Reconciler:
         self._starts = asyncio.Semaphore(concurrent_starts)
         self._stop_grace_s = stop_grace_s
         self._hot_tail_ttl_s = hot_tail_ttl_s
-        self._runner_start = RunnerStart(
-            ports.runners,
-            relays,
-            access,
-            gateway,
-            output_limits=output_limits,
-            workspace_files=workspace_files,
-            setup_within_s=setup_within_s,
-            pause_at=pause_at,
-            transcript_of=transcript_of,
-        )
+        self._runner_start = runner_start
         self.standstill = Standstill(ports.clock)
         self._observer = Observer(
             ports.sandboxes,

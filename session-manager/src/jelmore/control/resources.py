@@ -5,7 +5,7 @@ from dataclasses import replace
 import structlog
 
 from jelmore.control.live_limits import send_limits, stale_limits
-from jelmore.control.reconciler import Ports
+from jelmore.control.ports import Ports
 from jelmore.control.watchers import Watchers
 from jelmore.session.errors import JelmoreError, StaleError, UnknownSessionError
 from jelmore.session.processor import ProcessorUse

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from jelmore.control.reconciler import Ports
+from jelmore.control.ports import Ports
 from jelmore.control.requests import Caller
 from jelmore.control.sessions import SessionQueries
 from jelmore.control.sessions.runner_calls import RunnerCalls, live

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import structlog
 
-from jelmore.control.reconciler import Ports
+from jelmore.control.ports import Ports
 from jelmore.ports import Leftover
 from jelmore.session.errors import ConflictError, DependencyError, JelmoreError
 from jelmore.session.events import EventDraft, EventType

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from jelmore.control.reconciler import Ports
+from jelmore.control.ports import Ports
 from jelmore.control.requests import Caller
 from jelmore.control.sessions.runner_calls import RunnerCalls, live
 from jelmore.ports import TerminalLink, TerminalLinks

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import structlog
 
-from jelmore.control.reconciler import Ports
+from jelmore.control.ports import Ports
 from jelmore.control.tasks import Tasks
 from jelmore.ports import ControlAddress, FileSandbox, FileSandboxes, WorkspaceAnswer, WorkspaceHelpers
 from jelmore.session.errors import CapacityError, DependencyError, JelmoreError

@@ -14,8 +14,8 @@ from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.egress_approvals import EgressApprovals
 from jelmore.control.outcomes import Outcomes
 from jelmore.control.pool import WarmPool
+from jelmore.control.ports import Ports
 from jelmore.control.queue import WorkQueue
-from jelmore.control.reconciler import Ports
 from jelmore.control.session_spec import Defaults
 from jelmore.control.sessions.commands import Prepare, SessionCommands
 from jelmore.control.sessions.queries import SessionQueries

@@ -14,8 +14,8 @@ from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.egress_approvals import EgressApprovals, is_egress
 from jelmore.control.live_limits import send_limits
 from jelmore.control.outcomes import Outcomes
+from jelmore.control.ports import Ports
 from jelmore.control.queue import WorkQueue
-from jelmore.control.reconciler import Ports
 from jelmore.control.requests import Accepted, Caller, Changed, Changes, Created, CreateRequest, IssuedToken
 from jelmore.control.session_spec import Defaults, changed_session, new_session
 from jelmore.control.sessions.checks import ReplayedError, check_may_restart, never_started

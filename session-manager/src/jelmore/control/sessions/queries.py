@@ -9,7 +9,7 @@ from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.outcomes import Outcomes
 from jelmore.control.pool import WarmPool
-from jelmore.control.reconciler import Ports
+from jelmore.control.ports import Ports
 from jelmore.control.requests import Caller
 from jelmore.control.session_spec import Defaults
 from jelmore.control.stats import Stats

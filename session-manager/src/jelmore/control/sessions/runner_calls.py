@@ -10,8 +10,8 @@ from typing import Final
 from uuid import UUID
 
 from jelmore.control.meanwhile import meanwhile
+from jelmore.control.ports import Ports
 from jelmore.control.queue import WorkQueue
-from jelmore.control.reconciler import Ports
 from jelmore.control.recorded_inputs import recorded_seq
 from jelmore.control.requests import Accepted, Caller
 from jelmore.control.session_spec import Defaults
