@@ -49,8 +49,7 @@ from jelmore.control.rewinds import Rewinds
 from jelmore.control.runner_start import RunnerStart
 from jelmore.control.sandbox_ports import SandboxPorts
 from jelmore.control.session_spec import Defaults
-from jelmore.control.sessions import make_session_calls
-from jelmore.control.sessions.runner_calls import RunnerCalls
+from jelmore.control.sessions import RunnerCalls, make_session_calls
 from jelmore.control.sign_in import SignIn
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
@@ -229,6 +228,7 @@ class World(Served):
         self.revocations = Revocations(self.store, runners, self.access, ports.control_of, followed, token_ttl_s=600)
         room = DiskCapacity(floor_bytes, LocalDisk(Path(tempfile.gettempdir())), self.engine)
         self.approvals = approvals = EgressApprovals(self.gateway, ports, self.queue, watchers)
+        calls = RunnerCalls(ports, self.queue, watchers, defaults)
         queries, commands = make_session_calls(
             ports,
             self.queue,
@@ -237,6 +237,7 @@ class World(Served):
             self.streams,
             self.cache,
             defaults,
+            runner_calls=calls,
             approvals=approvals,
             room=room,
             revoke=self.gateway_keeper.revoke,
@@ -281,8 +282,8 @@ class World(Served):
             eraser=eraser,
             budgets=self.budgets,
             rates=SharedRates(MemoryRates(), redis),
-            mcp=McpCalls(ports, RunnerCalls(ports, self.queue, watchers, defaults)),
-            queue=QueueCalls(ports, RunnerCalls(ports, self.queue, watchers, defaults), queries),
+            mcp=McpCalls(ports, calls),
+            queue=QueueCalls(ports, calls, queries),
             profiles=self.profiles,
             gateway=admin,
             authorizations=Authorizations(
@@ -290,11 +291,11 @@ class World(Served):
             ),
             files=Files(queries, self.workspaces, room, most_upload_bytes=64 * 2**20),
             repositories=repositories,
-            terminals=Terminals(ports, RunnerCalls(ports, self.queue, watchers, defaults), self.terminals),
+            terminals=Terminals(ports, calls, self.terminals),
             sandbox_ports=SandboxPorts(
                 ports,
                 queries,
-                RunnerCalls(ports, self.queue, watchers, defaults),
+                calls,
                 self.workspaces,
                 self.port_connections,
                 AiohttpPortHttp(),
@@ -302,7 +303,7 @@ class World(Served):
             pushes=Pushes(self.repository_source, queries, self.workspaces, prefix="jelmore/", most_bytes=64 * 2**20),
             workspaces=self.workspaces,
             forks=forks,
-            rewinds=Rewinds(ports, self.store, RunnerCalls(ports, self.queue, watchers, defaults), queries),
+            rewinds=Rewinds(ports, self.store, calls, queries),
             uploads=uploads,
             attendance=self.attendance,
             push=events.push,

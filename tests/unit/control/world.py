@@ -25,7 +25,7 @@ from jelmore.control.requests import Caller, CreateRequest
 from jelmore.control.resources import ResourceKeeper
 from jelmore.control.runner_start import RunnerStart
 from jelmore.control.session_spec import Defaults, new_session
-from jelmore.control.sessions import make_session_calls
+from jelmore.control.sessions import RunnerCalls, make_session_calls
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import Tasks
@@ -204,6 +204,7 @@ class Manager:
             self.streams,
             self.cache,
             defaults,
+            runner_calls=RunnerCalls(self.ports, self.queue, self.watchers, defaults),
             room=room,
             revoke=self.gateway_keeper.revoke,
             pool=self.pool,

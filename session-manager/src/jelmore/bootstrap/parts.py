@@ -30,12 +30,14 @@ from jelmore.control.egress_approvals import EgressApprovals
 from jelmore.control.forks import Forks
 from jelmore.control.health import Health
 from jelmore.control.leadership import LeaderTask
+from jelmore.control.mcp_calls import McpCalls
 from jelmore.control.outbox import OutboxRelay
 from jelmore.control.own_clients import OwnClients
 from jelmore.control.prober import Prober
 from jelmore.control.profiles import Profiles
 from jelmore.control.publisher import Publisher
 from jelmore.control.queue import WorkQueue
+from jelmore.control.queue_calls import QueueCalls
 from jelmore.control.rates import SharedRates
 from jelmore.control.reconciler import Reconciler
 from jelmore.control.relay import Relays
@@ -45,10 +47,11 @@ from jelmore.control.rewinds import Rewinds
 from jelmore.control.runner_start import RunnerStart
 from jelmore.control.sandbox_ports import SandboxPorts
 from jelmore.control.session_spec import Defaults
-from jelmore.control.sessions import make_session_calls
+from jelmore.control.sessions import RunnerCalls, make_session_calls
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import Tasks
+from jelmore.control.terminals import Terminals
 from jelmore.control.transcripts import TranscriptKeeper
 from jelmore.control.uploads import Uploads
 from jelmore.control.watchers import Watchers
@@ -129,6 +132,7 @@ class Parts:
             settings, drivers, self._ports, keeper, self.defaults, self.profiles, self.room
         )
         self.approvals = EgressApprovals(drivers.gateway, self._ports, self.queue, self.watchers)
+        self.runner_calls = RunnerCalls(self._ports, self.queue, self.watchers, self.defaults)
         self.queries, self.commands = make_session_calls(
             self._ports,
             self.queue,
@@ -137,14 +141,13 @@ class Parts:
             self.streams,
             self.cache,
             self.defaults,
+            runner_calls=self.runner_calls,
             approvals=self.approvals,
             room=self.room,
             revoke=keeper.revoke,
             pool=self.pool_services.pool,
         )
-        self.usage_services = UsageServices(
-            settings, drivers, self._ports, self.queue, self.watchers, self.defaults, self.queries
-        )
+        self.usage_services = UsageServices(settings, drivers, self._ports, self.queue, self.watchers, self.defaults)
         budgets = self.usage_services.budgets
         self.transcripts = TranscriptKeeper(
             drivers.transcripts, drivers.transcript_channels, self._tasks, most_bytes=settings.transcript_bytes
@@ -253,29 +256,29 @@ class Parts:
             audit=self.operator_services.audit,
             eraser=history.eraser,
             budgets=self.usage_services.budgets,
-            queue=self.usage_services.queue_calls,
+            queue=QueueCalls(self._ports, self.runner_calls, self.queries),
             rates=self.rates,
             profiles=self.profiles,
             gateway=self.gateway_services.admin,
             authorizations=self.gateway_services.authorizations,
             files=self.file_services.files,
-            mcp=self.usage_services.mcp_calls,
+            mcp=McpCalls(self._ports, self.runner_calls),
             repositories=self.file_services.repositories,
             pushes=self.file_services.pushes,
-            terminals=self.usage_services.terminals,
+            terminals=Terminals(self._ports, self.runner_calls, self._drivers.terminals),
             sandbox_ports=self._sandbox_ports(),
             workspaces=self.file_services.workspaces,
             forks=self._forks(),
-            rewinds=Rewinds(self._ports, self._drivers.store, self.usage_services.runner_calls, self.queries),
+            rewinds=Rewinds(self._ports, self._drivers.store, self.runner_calls, self.queries),
             uploads=self._uploads(),
             attendance=self.attendance,
             sign_in=self.sign_in_services.sign_in,
         )
 
     def _sandbox_ports(self) -> SandboxPorts:
-        calls, workspaces = self.usage_services.runner_calls, self.file_services.workspaces
-        drivers = self._drivers
-        return SandboxPorts(self._ports, self.queries, calls, workspaces, drivers.port_connections, drivers.port_http)
+        drivers, workspaces = self._drivers, self.file_services.workspaces
+        parts = (self._ports, self.queries, self.runner_calls, workspaces)
+        return SandboxPorts(*parts, drivers.port_connections, drivers.port_http)
 
     def _forks(self) -> Forks:
         drivers, files = self._drivers, self.file_services

@@ -1,4 +1,4 @@
-"""Wires usage, budgets, and the calls on running agents: inputs that wait, MCP servers, terminals, for `bootstrap`."""
+"""Wires what adds up usage and keeps budgets, for `bootstrap`."""
 
 from typing import Final
 
@@ -6,15 +6,10 @@ from jelmore.bootstrap.drivers import Drivers
 from jelmore.bootstrap.loops import Loop, led
 from jelmore.control.budgets import Budgets
 from jelmore.control.leadership import LeaderTask
-from jelmore.control.mcp_calls import McpCalls
 from jelmore.control.metered_usage import MeteredUsage
 from jelmore.control.ports import Ports
 from jelmore.control.queue import WorkQueue
-from jelmore.control.queue_calls import QueueCalls
 from jelmore.control.session_spec import Defaults
-from jelmore.control.sessions import SessionQueries
-from jelmore.control.sessions.runner_calls import RunnerCalls
-from jelmore.control.terminals import Terminals
 from jelmore.control.watchers import Watchers
 from jelmore.drivers.postgres_usage import PostgresUsage
 from jelmore.settings import Settings
@@ -23,7 +18,7 @@ _SWEEP_EVERY_S: Final = 15.0
 
 
 class UsageServices:
-    """The parts of one manager that add up usage, keep budgets, and show what waits."""
+    """The parts of one manager that add up usage and keep budgets."""
 
     def __init__(
         self,
@@ -33,14 +28,9 @@ class UsageServices:
         queue: WorkQueue,
         watchers: Watchers,
         defaults: Defaults,
-        queries: SessionQueries,
     ) -> None:
         self._store = PostgresUsage(settings.database_url.get_secret_value())
         self.budgets = Budgets(ports, self._store, queue, watchers, defaults)
-        self.runner_calls = calls = RunnerCalls(ports, queue, watchers, defaults)
-        self.queue_calls = QueueCalls(ports, calls, queries)
-        self.mcp_calls = McpCalls(ports, calls)
-        self.terminals = Terminals(ports, calls, drivers.terminals)
         sweep = LeaderTask("budget-sweep", self.budgets.sweep, drivers.leases, every_s=_SWEEP_EVERY_S)
         metered = MeteredUsage(self._store, self.budgets.changed)
         meter = LeaderTask("metered-usage", metered.sweep, drivers.leases, every_s=_SWEEP_EVERY_S)

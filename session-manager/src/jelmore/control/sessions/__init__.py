@@ -24,7 +24,7 @@ from jelmore.control.streams import Streams
 from jelmore.control.watchers import Watchers
 from jelmore.session.record import Session
 
-__all__ = ["Prepare", "SessionCommands", "SessionQueries", "make_session_calls"]
+__all__ = ["Prepare", "RunnerCalls", "SessionCommands", "SessionQueries", "make_session_calls"]
 
 
 def make_session_calls(
@@ -36,6 +36,7 @@ def make_session_calls(
     cache: RecordCache,
     defaults: Defaults,
     *,
+    runner_calls: RunnerCalls,
     approvals: EgressApprovals,
     room: DiskCapacity,
     revoke: Callable[[Session], None],
@@ -46,9 +47,8 @@ def make_session_calls(
     `revoke` ends a session's use of the gateway. It returns at once.
     """
     outcomes = Outcomes(ports.store, streams, watchers, cache)
-    runners = RunnerCalls(ports, queue, watchers, defaults)
     queries = SessionQueries(ports, cache, outcomes, defaults, room=room, pool=pool)
     commands = SessionCommands(
-        ports, queue, watchers, access, runners, outcomes, defaults, approvals=approvals, room=room, revoke=revoke
+        ports, queue, watchers, access, runner_calls, outcomes, defaults, approvals=approvals, room=room, revoke=revoke
     )
     return queries, commands
