@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from jelmore.bootstrap.loops import Loop, led
+from jelmore.bootstrap.loops import Loop, leader_loop
 from jelmore.control.access import Access
 from jelmore.control.event_feed import EventFeed
 from jelmore.control.leadership import LeaderTask
@@ -54,7 +54,7 @@ class EventServices:
         self.loops = (
             Loop("event-feed", self.feed.run, lambda: {"newest": self.feed.newest, "readers": self.feed.readers()}),
             Loop("webhooks", self.delivery.run, self.delivery.report),
-            led("event-log", LeaderTask("event-log", self._trim, leases, every_s=_TRIM_EVERY_S)),
+            leader_loop(LeaderTask("event-log", self._trim, leases, every_s=_TRIM_EVERY_S)),
         )
 
     async def close(self) -> None:

@@ -23,14 +23,14 @@ class Loop:
     settled: bool = False
 
 
-def led(name: str, task: LeaderTask) -> Loop:
-    """Return the loop of a task that one manager runs at a time."""
+def leader_loop(task: LeaderTask) -> Loop:
+    """Return the loop of a task that one manager runs at a time, under the task's name."""
 
     def report() -> Mapping[str, Any]:
         age_s = None if task.last_run is None else round(time.monotonic() - task.last_run, 1)
         return {"holding": task.holding, "last_run_age_s": age_s}
 
-    return Loop(name, task.run, report, settled=True)
+    return Loop(task.name, task.run, report, settled=True)
 
 
 def start(tasks: Tasks, loops: Iterable[Loop], *, settled: bool) -> None:

@@ -15,7 +15,7 @@ from jelmore.bootstrap.event_services import EventServices
 from jelmore.bootstrap.file_services import FileServices
 from jelmore.bootstrap.gateway_services import GatewayServices
 from jelmore.bootstrap.history_services import HistoryServices
-from jelmore.bootstrap.loops import Loop, led, states
+from jelmore.bootstrap.loops import Loop, leader_loop, states
 from jelmore.bootstrap.operator_services import OperatorServices
 from jelmore.bootstrap.pool_services import PoolServices
 from jelmore.bootstrap.sign_in_services import SignInServices
@@ -215,9 +215,7 @@ class Parts:
 
     def _own_loops(self) -> Sequence[Loop]:
         settings, leases = self._settings, self._drivers.leases
-        probes = LeaderTask("probes", self.prober.probe_all, leases, every_s=settings.probe_every_s)
         watch = DiskWatch(self._drivers.store, self.room)
-        sweep = LeaderTask("sweep", self._sweep, leases, every_s=settings.sweep_every_s)
         return (
             Loop("reconcile", self.queue.run, lambda: {"depth": self.queue.depth()}),
             Loop("revocations", self.revocations.run),
@@ -227,9 +225,9 @@ class Parts:
             Loop("outbox", self.outbox.run, self._outbox_state),
             Loop("edge", self._keep_edge),
             Loop("engine-events", self._follow_engine),
-            led("probes", probes),
-            led("sweep", sweep),
-            led("disk", LeaderTask("disk", watch.check, leases, every_s=settings.probe_every_s)),
+            leader_loop(LeaderTask("probes", self.prober.probe_all, leases, every_s=settings.probe_every_s)),
+            leader_loop(LeaderTask("sweep", self._sweep, leases, every_s=settings.sweep_every_s)),
+            leader_loop(LeaderTask("disk", watch.check, leases, every_s=settings.probe_every_s)),
             Loop("standstill", self.reconciler.standstill.run),
             Loop("leases", self.relays.keep_leases, lambda: {"following": self.relays.following()}, settled=True),
             Loop("monitor", self._monitor, settled=True),

@@ -1,13 +1,14 @@
 """Wires the warm pool, for `bootstrap`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
 from jelmore.api.profiles import create_request
 from jelmore.api.schemas import CreateBody
 from jelmore.bootstrap.drivers import Drivers
-from jelmore.bootstrap.loops import Loop, led
+from jelmore.bootstrap.loops import leader_loop
 from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.leadership import LeaderTask
@@ -76,8 +77,8 @@ class PoolServices:
         )
         every_s = _EVERY_S if settings.pool_size or settings.profiles else _WITHOUT_POOL_EVERY_S
         task = LeaderTask("pool", self.pool.keep, drivers.leases, every_s=every_s)
-        held = led("pool", task)
-        self.loops = (Loop("pool", held.run, lambda: {**held.report(), **self.pool.report()}, settled=True),)
+        led = leader_loop(task)
+        self.loops = (replace(led, report=lambda: {**led.report(), **self.pool.report()}),)
 
     async def close(self) -> None:
         """Do nothing: the drivers hold the connections."""

@@ -3,7 +3,7 @@
 from typing import Final
 
 from jelmore.bootstrap.drivers import Drivers
-from jelmore.bootstrap.loops import Loop, led
+from jelmore.bootstrap.loops import Loop, leader_loop
 from jelmore.control.budgets import Budgets
 from jelmore.control.leadership import LeaderTask
 from jelmore.control.metered_usage import MeteredUsage
@@ -34,7 +34,7 @@ class UsageServices:
         sweep = LeaderTask("budget-sweep", self.budgets.sweep, drivers.leases, every_s=_SWEEP_EVERY_S)
         metered = MeteredUsage(self._store, self.budgets.changed)
         meter = LeaderTask("metered-usage", metered.sweep, drivers.leases, every_s=_SWEEP_EVERY_S)
-        self.loops = (Loop("budgets", self.budgets.run), led("budget-sweep", sweep), led("metered-usage", meter))
+        self.loops = (Loop("budgets", self.budgets.run), leader_loop(sweep), leader_loop(meter))
 
     async def close(self) -> None:
         """Release connections."""

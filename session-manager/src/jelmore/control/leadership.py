@@ -18,7 +18,7 @@ class LeaderTask:
     """
 
     def __init__(self, name: str, body: Callable[[], Awaitable[object]], leases: Leases, *, every_s: float) -> None:
-        self._name = f"loop/{name}"
+        self.name = name
         self._body = body
         self._leases = leases
         self._every_s = every_s
@@ -29,7 +29,7 @@ class LeaderTask:
         """Run until cancelled. Raises DependencyError when the database is unavailable."""
         try:
             while True:
-                self.holding = bool(await self._leases.take([self._name], self._every_s + _MARGIN_S))
+                self.holding = bool(await self._leases.take([f"loop/{self.name}"], self._every_s + _MARGIN_S))
                 if self.holding:
                     await self._body()
                     self.last_run = time.monotonic()
