@@ -11,7 +11,7 @@ import aiohttp
 from jelmore.drivers.relay_pace import Pace
 from jelmore.ports import BrokenOutputError, Delta, PublicClients, RelayBreak
 from jelmore.session.errors import DependencyError, JelmoreError
-from jelmore.session.output import MAX_LINE_BYTES, Output, parse, unreadable
+from jelmore.session.output import MAX_STORED_LINE_BYTES, Output, parse, unreadable
 from jelmore_protocol.events import read_json
 from jelmore_protocol.json_bounds import has_too_many_values
 from jelmore_protocol.public_clients import ClientsFrame
@@ -123,7 +123,7 @@ async def pump(websocket: aiohttp.ClientWebSocketResponse, inbox: Inbox) -> None
             message = await websocket.receive()
             if message.type is not aiohttp.WSMsgType.TEXT:
                 if inbox.skips(message):
-                    why = f"a line of more than {MAX_LINE_BYTES} bytes was left out"
+                    why = f"a line of more than {MAX_STORED_LINE_BYTES} bytes was left out"
                     await inbox.put(unreadable(inbox.after, datetime.now(UTC), 0, why), 1)
                 inbox.end(RelayBreak(f"the relay ended ({message.type.name.lower()}, {websocket.close_code})"))
                 return

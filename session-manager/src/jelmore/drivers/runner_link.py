@@ -26,7 +26,7 @@ from jelmore.session.errors import (
     SessionEndedError,
     UnknownRequestError,
 )
-from jelmore.session.output import MAX_LINE_BYTES, Output
+from jelmore.session.output import MAX_STORED_LINE_BYTES, Output
 from jelmore_protocol import control
 from jelmore_protocol.content import MAX_ATTACHMENT_BYTES
 from jelmore_protocol.rewinding import RewindRequest
@@ -201,7 +201,7 @@ class RunnerLink:
                 websocket = await session.ws_connect(
                     f"{base}/relay?after={after}",
                     heartbeat=HEARTBEAT_S,
-                    max_msg_size=MAX_LINE_BYTES,
+                    max_msg_size=MAX_STORED_LINE_BYTES,
                     timeout=aiohttp.ClientWSTimeout(ws_close=CONNECT_S),
                 )
             inbox = Inbox(after, str(at.session_id), waiting=self._waiting)

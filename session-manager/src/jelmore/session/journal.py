@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from jelmore.session.output import MAX_LINE_BYTES, Output, parse, parse_envelope, unreadable
+from jelmore.session.output import MAX_STORED_LINE_BYTES, Output, parse, parse_envelope, unreadable
 
 _NUMBERED: Final = re.compile(rb'\{"type":"event","seq":([0-9]{1,16}),')
 _MAX_HEAD_BYTES: Final = 256
@@ -47,7 +47,7 @@ class JournalReader:
 
     def _add(self, part: bytes) -> None:
         self._size += len(part)
-        if self._size <= MAX_LINE_BYTES:
+        if self._size <= MAX_STORED_LINE_BYTES:
             self._parts.append(part)
         else:  # keep the envelope for the mark that replaces the line
             self._parts = [b"".join(self._parts)[:_MAX_HEAD_BYTES], part[:_MAX_HEAD_BYTES]]
@@ -57,7 +57,9 @@ class JournalReader:
         numbered = _NUMBERED.match(line)
         if numbered and int(numbered[1]) <= self._after:
             return None
-        output = parse(line.decode(errors="replace")) if self._size <= MAX_LINE_BYTES else _too_long(line, self._size)
+        output = (
+            parse(line.decode(errors="replace")) if self._size <= MAX_STORED_LINE_BYTES else _too_long(line, self._size)
+        )
         self.is_over = output is None
         if output is None or output.seq != self._after + 1:
             return None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-MAX_LINE_BYTES: Final = 8 * 1024 * 1024
+MAX_STORED_LINE_BYTES: Final = 8 * 1024 * 1024
 """A longer line is stored as a truncation mark. Runners cut lines far below this; 1 MiB of input may need 6 MiB."""
 
 _MAX_PARSED_CHARACTERS: Final = 1024 * 1024 + 4096
