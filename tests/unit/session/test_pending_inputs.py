@@ -100,8 +100,8 @@ def test_a_session_that_cannot_be_resumed_keeps_its_inputs_and_says_so() -> None
 
 
 def test_only_a_hibernated_session_that_waits_for_a_prompt_takes_inputs_without_a_runner() -> None:
-    assert idle(Presence.HIBERNATED).accepts_asleep
-    assert not idle(Presence.PAUSED).accepts_asleep
-    assert not idle(Presence.HIBERNATED, waiting_for=WaitingFor.BUDGET).accepts_asleep
-    assert not idle(Presence.HIBERNATED, pending=({"request_id": "r"},)).accepts_asleep
-    assert not idle(Presence.HIBERNATED).ending(MOMENT, "deleted").accepts_asleep
+    assert idle(Presence.HIBERNATED).accepts_while_hibernated
+    assert not idle(Presence.PAUSED).accepts_while_hibernated
+    assert not idle(Presence.HIBERNATED, waiting_for=WaitingFor.BUDGET).accepts_while_hibernated
+    assert not idle(Presence.HIBERNATED, pending=({"request_id": "r"},)).accepts_while_hibernated
+    assert not idle(Presence.HIBERNATED).ending(MOMENT, "deleted").accepts_while_hibernated

@@ -14,7 +14,7 @@ from jelmore.ports import ListQuery, Sort
 from jelmore.session.errors import CapacityError, DependencyError, IllegalMoveError, StaleError, UnknownSessionError
 from jelmore.session.record import Session
 from jelmore.session.states import Fact, Presence
-from jelmore.session.timers import may_sleep
+from jelmore.session.timers import may_hibernate
 from jelmore.session.world import SandboxState
 
 _log = structlog.get_logger(__name__)
@@ -56,7 +56,7 @@ class Slots:
                 return False
             query = ListQuery(limit=_LOOKED_AT, presence=Presence.PAUSED, sort=Sort.LONGEST_QUIET)
             page, _ = await self._ports.store.list(query)
-            for listed in filter(may_sleep, page):
+            for listed in filter(may_hibernate, page):
                 if await self._gives_up(listed.id):
                     return True
             self._nothing_until = asyncio.get_running_loop().time() + _NOTHING_FOR_S
@@ -66,7 +66,7 @@ class Slots:
         """Hibernate a session; return whether it still could be."""
         try:
             session = await self._ports.store.load(session_id)  # what a list shows lacks most of the spec
-            if not may_sleep(session) or await self._works(session):
+            if not may_hibernate(session) or await self._works(session):
                 return False
             changed, drafts = session.after(Fact.HIBERNATED, self._ports.clock.now())
             saved = await self._ports.store.save(changed, drafts)

@@ -114,9 +114,9 @@ def _read_state(session: Session, output: Output, data: dict[str, Any]) -> tuple
         return session, []
     detail = Detail(output_seq=output.seq)
     if data.get("state") == "active":
-        woke = session.status is SessionStatus.IDLE and session.presence is not Presence.AWAKE
+        resumed = session.status is SessionStatus.IDLE and session.presence is not Presence.AWAKE
         changed, drafts = session.after(Fact.STARTED_WORKING, output.at, detail)
-        if woke:  # the agent began by itself (a background task): nothing else reports it
+        if resumed:  # the agent began by itself (a background task): nothing else reports it
             drafts.insert(0, EventDraft(EventType.SESSION_RESUMED, {"from": session.presence.value}, output.seq))
         return changed, drafts
     word = data.get("waiting_for")

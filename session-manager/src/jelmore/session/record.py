@@ -180,7 +180,7 @@ class Session:
         return in_first and self.warm_start is WarmStart.RUNNER
 
     @property
-    def accepts_asleep(self) -> bool:
+    def accepts_while_hibernated(self) -> bool:
         """Whether it takes an input without a runner: it is hibernated, and waits for nothing else than a prompt."""
         waits = self.waiting_for is WaitingFor.PROMPT and not self.pending
         return waits and self.presence is Presence.HIBERNATED and not self.ended and self.wanted is Wanted.RUNNING

@@ -7,7 +7,7 @@ from jelmore.session.acts import RecordFact, RequestEnd, Step, Wait, Warn
 from jelmore.session.record import Detail, Session, Timing
 from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor, Wanted
 
-_AT_REST: Final = frozenset({WaitingFor.PROMPT, WaitingFor.BUDGET})
+_WITHOUT_PROCESSES: Final = frozenset({WaitingFor.PROMPT, WaitingFor.BUDGET})
 """What a session can wait for without its processes: queued inputs are in the journal."""
 
 
@@ -16,7 +16,7 @@ def idle_step(session: Session, now: datetime, *, recheck_s: float | None = None
 
     With `recheck_s` the session may not be idle: only its lifetime counts, and the wait is at most `recheck_s` seconds.
     """
-    timing, quiet_s = session.spec.timing, seconds_between(session.last_activity_at, now)
+    timing, idle_s = session.spec.timing, seconds_between(session.last_activity_at, now)
     age_s = seconds_between(session.created_at, now)
     if timing.lifetime_s and age_s >= timing.lifetime_s:
         return RequestEnd("lifetime")
@@ -31,22 +31,22 @@ def idle_step(session: Session, now: datetime, *, recheck_s: float | None = None
         if not isinstance(timeout, Wait):
             return timeout
         waits.append(timeout.seconds or 0)
-    at_rest = session.status is SessionStatus.WAITING_INPUT and session.waiting_for in _AT_REST
-    rest_after_s = _rest_after_s(timing)
-    if at_rest and rest_after_s:
-        if quiet_s >= rest_after_s:
+    may_pause = session.status is SessionStatus.WAITING_INPUT and session.waiting_for in _WITHOUT_PROCESSES
+    pause_after_s = _pause_after_s(timing)
+    if may_pause and pause_after_s:
+        if idle_s >= pause_after_s:
             return RecordFact(Fact.PAUSED, Detail(reason="idle"))
-        waits.append(rest_after_s - quiet_s)
-    if session.status is SessionStatus.IDLE and session.presence is Presence.AWAKE and rest_after_s:
+        waits.append(pause_after_s - idle_s)
+    if session.status is SessionStatus.IDLE and session.presence is Presence.AWAKE and pause_after_s:
         awake_s = seconds_between(session.since, now)
-        if awake_s >= rest_after_s:
+        if awake_s >= pause_after_s:
             return RecordFact(Fact.PAUSED, Detail(reason="resumed for nothing"))
-        waits.append(rest_after_s - awake_s)
-    due_s = _sleep_after_s(session)
-    if session.presence is Presence.PAUSED and due_s:
-        if quiet_s >= due_s:
+        waits.append(pause_after_s - awake_s)
+    hibernate_after_s = _hibernate_after_s(session)
+    if session.presence is Presence.PAUSED and hibernate_after_s:
+        if idle_s >= hibernate_after_s:
             return RecordFact(Fact.HIBERNATED, Detail(reason="hibernated"))
-        waits.append(due_s - quiet_s)
+        waits.append(hibernate_after_s - idle_s)
     return Wait(max(min(waits), 0.01) if waits else None)
 
 
@@ -66,27 +66,27 @@ def _timeout(session: Session, timing: Timing, now: datetime) -> RequestEnd | Wa
     return Wait(left_s) if left_s > 0 else RequestEnd("idle_timeout")
 
 
-def _rest_after_s(timing: Timing) -> float:
+def _pause_after_s(timing: Timing) -> float:
     """Return after how many idle seconds a session is paused; at most the timeout if the timeout hibernates."""
     if timing.hibernate_on_timeout and timing.timeout_s:
         return min(timing.idle_after_s or timing.timeout_s, timing.timeout_s)
     return timing.idle_after_s
 
 
-def _sleep_after_s(session: Session) -> float:
-    """Return after how many idle seconds a paused session is hibernated; 0 (never) while a prompt is pending."""
+def _hibernate_after_s(session: Session) -> float:
+    """Return after how many idle seconds a paused session is hibernated; 0 (never) while a request is pending."""
     timing = session.spec.timing
-    if session.waiting_for not in _AT_REST:
-        return 0  # a pending permission exists only in the paused process
+    if session.waiting_for not in _WITHOUT_PROCESSES:
+        return 0  # a pending permission or question exists only in the paused process
     if timing.hibernate_on_timeout and timing.timeout_s:
         return min(timing.hibernate_after_s or timing.timeout_s, timing.timeout_s)
     return timing.hibernate_after_s
 
 
-def may_sleep(session: Session) -> bool:
+def may_hibernate(session: Session) -> bool:
     """Return whether a session that is paused may be hibernated before it is due, and loses nothing by it."""
-    at_all = session.spec.timing.hibernate_after_s > 0 and session.waiting_for in _AT_REST
-    return at_all and session.presence is Presence.PAUSED and session.wanted is Wanted.RUNNING and not session.ended
+    ever = session.spec.timing.hibernate_after_s > 0 and session.waiting_for in _WITHOUT_PROCESSES
+    return ever and session.presence is Presence.PAUSED and session.wanted is Wanted.RUNNING and not session.ended
 
 
 def seconds_between(since: datetime, now: datetime) -> float:

@@ -79,7 +79,7 @@ class RunnerCalls:
             if known.refusal is not None:
                 session = await self.change(session_id, retry)
             return session, Accepted(request.id, known.after, waking=True)
-        if session.accepts_asleep and (seq := await self._recorded(session_id, request)) is not None:
+        if session.accepts_while_hibernated and (seq := await self._recorded(session_id, request)) is not None:
             return session, Accepted(request.id, seq)
         session, seq = await self._journaled(caller, session, lambda at: self._ports.runners.input(at, request))
         return session, Accepted(request.id, seq)
@@ -141,7 +141,7 @@ class RunnerCalls:
     ) -> Session:
         """Return a session that is awake: its runner is ready, or is being started.
 
-        A hibernated one that can hold the `given` input is resumed with it, and stays asleep if this has run before.
+        A hibernated one that can hold the `given` input is resumed with it, and stays as it is if this has run before.
         """
         while True:
             session = live(caller.sees(await self._ports.store.load(session_id)))
@@ -150,9 +150,9 @@ class RunnerCalls:
             if session.presence is Presence.AWAKE:
                 return session
             changed, drafts = session.after(Fact.RESUMING, self._ports.clock.now())
-            if given is not None and session.accepts_asleep:
+            if given is not None and session.accepts_while_hibernated:
                 if not is_new and await self._recorded(session_id, given) is not None:
-                    return session  # it ran before: there is nothing to wake it for
+                    return session  # it ran before: there is nothing to resume it for
                 changed = _holding(changed, given, self._ports.clock.now())
             try:
                 saved = await self.revived(changed, drafts)
