@@ -2,16 +2,16 @@
 
 JelmoreError
 ├── RequestError            the caller can correct it
-│   ├── InvalidRequestError · UnknownSessionError · ForbiddenError · UnauthenticatedError
-│   ├── RepositoryError (of InvalidRequestError)
-│   ├── NotFoundError · WorkspaceSpaceError · PreconditionError
+│   ├── InvalidRequestError → RepositoryError
+│   ├── UnauthenticatedError · ForbiddenError
+│   ├── UnknownSessionError · UnknownRequestError · NotFoundError
+│   ├── TooLargeError · WorkspaceSpaceError · PreconditionError · IdempotencyMismatchError
 │   ├── ConflictError → SessionEndedError · AlreadyAnsweredError · WorkspaceFullError
-│   ├── IdempotencyMismatchError · DrainingError
-│   └── CapacityError       at capacity now; says when to retry
+│   └── CapacityError · DrainingError    not now; the same call may succeed later
 ├── DependencyError         a dependency is unavailable; a retry may succeed
 ├── RefusedError            a dependency refuses permanently (a missing image, a bad option)
 │   └── WorkspaceLostError · StartFailedError
-└── FaultError              a fault of Jelmore: IllegalMoveError · StaleError
+└── FaultError              a fault of Jelmore, or a lost race: IllegalMoveError · StaleError
 """
 
 from typing import ClassVar, Final
