@@ -78,7 +78,7 @@ class Repositories:
         self._config = config
         self._credentials = credentials
         self._own = OwnAddresses()
-        self._room = asyncio.Semaphore(MAX_AT_ONCE)
+        self._at_once = asyncio.Semaphore(MAX_AT_ONCE)
 
     def clear(self) -> None:
         """Remove what an interrupted gateway left."""
@@ -123,7 +123,7 @@ class Repositories:
     ) -> AsyncGenerator["_Git"]:
         """Yield git in a folder of its own that can reach the source alone, once there is room for it."""
         secret = await self._credential(source, asked, config)
-        async with self._room:
+        async with self._at_once:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             work = Path(tempfile.mkdtemp(dir=self._folder))
             try:

@@ -226,7 +226,7 @@ class World(Served):
         )
         followed = relays.followed_generations
         self.revocations = Revocations(self.store, runners, self.access, ports.control_of, followed, token_ttl_s=600)
-        room = DiskCapacity(floor_bytes, LocalDisk(Path(tempfile.gettempdir())), self.engine)
+        disk = DiskCapacity(floor_bytes, LocalDisk(Path(tempfile.gettempdir())), self.engine)
         self.approvals = approvals = EgressApprovals(self.gateway, ports, self.queue, watchers)
         calls = RunnerCalls(ports, self.queue, watchers, defaults)
         queries, commands = make_session_calls(
@@ -239,12 +239,12 @@ class World(Served):
             defaults,
             runner_calls=calls,
             approvals=approvals,
-            room=room,
+            disk=disk,
             revoke=self.gateway_keeper.revoke,
         )
         sweeper = Sweeper(ports, self.queue.add, Retention(quarantine_s=0, workspace_s=60, record_s=60))
         checks = {"postgres": self.store.check, "caddy": self.edge.check}
-        self.health = Health(checks, lambda: {"reconcile": {"running": True}}, room, version="test")
+        self.health = Health(checks, lambda: {"reconcile": {"running": True}}, disk, version="test")
         self.events = events = EventParts(
             self.store, self.access, _Leases(), self.tasks, database_url, queries, defaults
         )
@@ -259,10 +259,10 @@ class World(Served):
         self.transcripts = cast("MemoryTranscripts", real) if real else MemoryTranscripts(self.store)
         self.gateway_folder = Path(tempfile.mkdtemp(prefix="jg"))  # a test may let a real gateway listen here
         self.repository_source = GatewayRepositories(self.gateway_folder / "gateway" / "control.sock")
-        repositories = Repositories(self.repository_source, self.workspaces, self.engine, room, most_bytes=64 * 2**20)
-        fork_parts = (self.workspaces, repositories, queries, commands, ports.clock, room)
+        repositories = Repositories(self.repository_source, self.workspaces, self.engine, disk, most_bytes=64 * 2**20)
+        fork_parts = (self.workspaces, repositories, queries, commands, ports.clock, disk)
         forks = Forks(self.store, self.transcripts, *fork_parts)
-        uploads = Uploads(self.store, self.workspaces, repositories, commands, room, most_bytes=64 * 2**20)
+        uploads = Uploads(self.store, self.workspaces, repositories, commands, disk, most_bytes=64 * 2**20)
         self.profiles_file = Path(tempfile.mkdtemp(prefix="jp")) / "profiles.toml"
         self.profiles = Profiles(TomlProfiles(self.profiles_file), check_fields, ports.clock)
         admin = GatewayAdmin(self.gateway, self.gateway_store, self.store, self.gateway_keeper)
@@ -289,7 +289,7 @@ class World(Served):
             authorizations=Authorizations(
                 self.gateway, self.gateway_store, admin, "http://test/api/v1/authorizations/callback"
             ),
-            files=Files(queries, self.workspaces, room, most_upload_bytes=64 * 2**20),
+            files=Files(queries, self.workspaces, disk, most_upload_bytes=64 * 2**20),
             repositories=repositories,
             terminals=Terminals(ports, calls, self.terminals),
             sandbox_ports=SandboxPorts(

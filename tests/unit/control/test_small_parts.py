@@ -252,7 +252,7 @@ async def hangs() -> None:
     await asyncio.Future()
 
 
-def room() -> DiskCapacity:
+def disk() -> DiskCapacity:
     return DiskCapacity(0, Machine())
 
 
@@ -267,7 +267,7 @@ def room() -> DiskCapacity:
     ],
 )
 async def test_health_names_what_does_not_answer(checks: dict[str, object], status: str, degraded: list[str]) -> None:
-    health = Health(checks, dict, room(), version="1")  # type: ignore[arg-type]
+    health = Health(checks, dict, disk(), version="1")  # type: ignore[arg-type]
     health.ready.set()
     began = asyncio.get_running_loop().time()
     report = await health.report()
@@ -283,7 +283,7 @@ async def test_health_is_asked_once_a_second_however_many_ask() -> None:
         nonlocal asked
         asked += 1
 
-    health = Health({"postgres": count}, dict, room(), version="1")
+    health = Health({"postgres": count}, dict, disk(), version="1")
     assert not health.ready.is_set()
     reports = await asyncio.gather(*(health.report() for _ in range(50)))
     assert asked == 1

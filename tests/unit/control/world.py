@@ -181,7 +181,7 @@ class Manager:
             stop_patience_s=40,
             warm=lambda: any(each.size for each in self._pools()),
         )
-        room = DiskCapacity(floor_bytes, self.ports.sandboxes)
+        disk = DiskCapacity(floor_bytes, self.ports.sandboxes)
         rules = Rules(pool_size, world.pool_max_age_s, start_timeout_s=policy.start_timeout_s)
         self.pool = WarmPool(
             self.ports,
@@ -191,7 +191,7 @@ class Manager:
             rules,
             pools=self._pools,
             memory=world.memory,
-            room=room,
+            disk=disk,
         )
         kept = retention or Retention(quarantine_s=60, workspace_s=0, record_s=0)
         self.sweeper = Sweeper(self.ports, self.queue.add, kept, self.pool.ids)
@@ -205,7 +205,7 @@ class Manager:
             self.cache,
             defaults,
             runner_calls=RunnerCalls(self.ports, self.queue, self.watchers, defaults),
-            room=room,
+            disk=disk,
             revoke=self.gateway_keeper.revoke,
             pool=self.pool,
             approvals=self.approvals,

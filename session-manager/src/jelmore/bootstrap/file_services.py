@@ -24,13 +24,13 @@ class FileServices:
         drivers: Drivers,
         ports: Ports,
         queries: SessionQueries,
-        room: DiskCapacity,
+        disk: DiskCapacity,
         tasks: Tasks,
     ) -> None:
         self.workspaces = Workspaces(ports, drivers.workspace_helpers, drivers.file_sandboxes, tasks)
-        self.files = Files(queries, self.workspaces, room, most_upload_bytes=settings.upload_bytes)
+        self.files = Files(queries, self.workspaces, disk, most_upload_bytes=settings.upload_bytes)
         self.repositories = Repositories(
-            drivers.repositories, self.workspaces, ports.sandboxes, room, most_bytes=settings.upload_bytes
+            drivers.repositories, self.workspaces, ports.sandboxes, disk, most_bytes=settings.upload_bytes
         )
         self.pushes = Pushes(
             drivers.repositories,

@@ -90,7 +90,7 @@ class Parts:
         self.history_services = HistoryServices(settings, drivers, self._ports, self.cache, self.commands)
         self.operator_services = OperatorServices(settings, drivers.store, self.access, self.defaults)
         self.sign_in_services = SignInServices(settings)
-        self.file_services = FileServices(settings, drivers, self._ports, self.queries, self.room, tasks)
+        self.file_services = FileServices(settings, drivers, self._ports, self.queries, self.disk, tasks)
         self.groups: Sequence[Group] = (
             self.event_services,
             self.history_services,
@@ -116,12 +116,12 @@ class Parts:
             drivers.attendance, drivers.live, redis, self.streams.feed_attendance, drivers.holder
         )
         self.publisher = Publisher(store, drivers.live, self.cache, self.watchers, self.streams, redis, self._tasks)
-        self.room = DiskCapacity(settings.min_free_disk_bytes, drivers.disk, drivers.sandboxes)
+        self.disk = DiskCapacity(settings.min_free_disk_bytes, drivers.disk, drivers.sandboxes)
         self.access = Access(store, token_ttl_s=settings.token_ttl_s)
         self.gateway_services = GatewayServices(drivers, self.access, settings)
         self.profiles = Profiles(TomlProfiles(settings.profiles), check_fields, self._ports.clock)
         checks = {**drivers.checks(), "pool": self._check_pool}
-        self.health = Health(checks, self.states, self.room, version=__version__)
+        self.health = Health(checks, self.states, self.disk, version=__version__)
 
     def _add_sessions(self) -> None:
         """Add what runs sessions: the calls on them, the relays, and the reconciler with its prober."""
@@ -129,7 +129,7 @@ class Parts:
         self.defaults = _defaults(settings)
         keeper = self.gateway_services.keeper
         self.pool_services = PoolServices(
-            settings, drivers, self._ports, keeper, self.defaults, self.profiles, self.room
+            settings, drivers, self._ports, keeper, self.defaults, self.profiles, self.disk
         )
         self.approvals = EgressApprovals(drivers.gateway, self._ports, self.queue, self.watchers)
         self.runner_calls = RunnerCalls(self._ports, self.queue, self.watchers, self.defaults)
@@ -143,7 +143,7 @@ class Parts:
             self.defaults,
             runner_calls=self.runner_calls,
             approvals=self.approvals,
-            room=self.room,
+            disk=self.disk,
             revoke=keeper.revoke,
             pool=self.pool_services.pool,
         )
@@ -215,7 +215,7 @@ class Parts:
 
     def _own_loops(self) -> Sequence[Loop]:
         settings, leases = self._settings, self._drivers.leases
-        watch = DiskWatch(self._drivers.store, self.room)
+        watch = DiskWatch(self._drivers.store, self.disk)
         return (
             Loop("reconcile", self.queue.run, lambda: {"depth": self.queue.depth()}),
             Loop("revocations", self.revocations.run),
@@ -280,12 +280,12 @@ class Parts:
 
     def _forks(self) -> Forks:
         drivers, files = self._drivers, self.file_services
-        parts = (files.workspaces, files.repositories, self.queries, self.commands, self._ports.clock, self.room)
+        parts = (files.workspaces, files.repositories, self.queries, self.commands, self._ports.clock, self.disk)
         return Forks(drivers.store, drivers.transcripts, *parts)
 
     def _uploads(self) -> Uploads:
         files = self.file_services
-        parts = (files.workspaces, files.repositories, self.commands, self.room)
+        parts = (files.workspaces, files.repositories, self.commands, self.disk)
         return Uploads(self._drivers.store, *parts, most_bytes=self._settings.upload_bytes)
 
     def states(self) -> Mapping[str, Any]:

@@ -49,7 +49,7 @@ class PoolServices:
         gateway: GatewayKeeper,
         defaults: Defaults,
         profiles: Profiles,
-        room: DiskCapacity,
+        disk: DiskCapacity,
     ) -> None:
         def plain(profile: Profile) -> Session | None:
             try:
@@ -73,7 +73,7 @@ class PoolServices:
             connect=settings.pool_stage == "connected",
         )
         self.pool = WarmPool(
-            ports, drivers.pool, gateway, defaults, rules, pools=pools, memory=LocalMemory(), room=room
+            ports, drivers.pool, gateway, defaults, rules, pools=pools, memory=LocalMemory(), disk=disk
         )
         every_s = _EVERY_S if settings.pool_size or settings.profiles else _WITHOUT_POOL_EVERY_S
         task = LeaderTask("pool", self.pool.keep, drivers.leases, every_s=every_s)

@@ -19,14 +19,14 @@ BACK_BY: Final = 5
 class DiskWatch:
     """Reports each level once while the free disk shrinks. Another manager that takes over reports it once more."""
 
-    def __init__(self, store: Store, room: DiskCapacity) -> None:
+    def __init__(self, store: Store, disk: DiskCapacity) -> None:
         self._store = store
-        self._room = room
+        self._disk = disk
         self._warned = 0
 
     async def check(self) -> None:
         """Look at the disk once. Raises DependencyError when PostgreSQL is unavailable."""
-        seen = await self._room.to_mapping()
+        seen = await self._disk.to_mapping()
         free, floor = seen["free_bytes"], seen["floor_bytes"]
         if free is None or not floor:
             return

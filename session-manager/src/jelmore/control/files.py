@@ -20,11 +20,11 @@ class Files:
     """Reads and changes of files. None of them counts as activity of the session."""
 
     def __init__(
-        self, queries: SessionQueries, workspaces: Workspaces, room: DiskCapacity, *, most_upload_bytes: int
+        self, queries: SessionQueries, workspaces: Workspaces, disk: DiskCapacity, *, most_upload_bytes: int
     ) -> None:
         self._queries = queries
         self._workspaces = workspaces
-        self._room = room
+        self._disk = disk
         self._most_upload_bytes = most_upload_bytes
 
     @asynccontextmanager
@@ -45,7 +45,7 @@ class Files:
         caller.may_write()
         session = await self._queries.get(caller, session_id)
         if body is not None:
-            await self._room.check()
+            await self._disk.check()
             left = left_bytes(session)
             if int(asked.get("length") or 0) > self._most_upload_bytes:
                 raise self._too_large()

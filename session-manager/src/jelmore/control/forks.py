@@ -66,7 +66,7 @@ class Forks:
         queries: SessionQueries,
         commands: SessionCommands,
         clock: Clock,
-        room: DiskCapacity,
+        disk: DiskCapacity,
     ) -> None:
         self._outputs = outputs
         self._transcripts = transcripts
@@ -75,7 +75,7 @@ class Forks:
         self._queries = queries
         self._commands = commands
         self._clock = clock
-        self._room = room
+        self._disk = disk
 
     async def fork(
         self, caller: Caller, session_id: UUID, request: ForkRequest, *, idempotency: Idempotency | None, wait: bool
@@ -181,7 +181,7 @@ class Forks:
             return None
 
     async def _unpack(self, session: Session, packed: WorkspaceAnswer) -> None:
-        await self._room.check()
+        await self._disk.check()
         most_bytes = session.spec.limits.workspace_bytes or _NO_LIMIT_BYTES
         asked = {"op": "extract", "path": "", "form": "tar", "most_bytes": most_bytes, "copy": True}
         async with self._workspaces.fresh(session.id, asked, packed.content):

@@ -22,13 +22,13 @@ class Health:
         self,
         checks: Mapping[str, Callable[[], Awaitable[None]]],
         loops: Callable[[], Mapping[str, Any]],
-        room: DiskCapacity,
+        disk: DiskCapacity,
         *,
         version: str,
     ) -> None:
-        self._checks = {**checks, "disk": room.check}
+        self._checks = {**checks, "disk": disk.check}
         self._loops = loops
-        self._room = room
+        self._disk = disk
         self._version = version
         self._report: tuple[float, dict[str, Any]] | None = None
         self._lock = asyncio.Lock()
@@ -56,7 +56,7 @@ class Health:
                 "version": self._version,
                 "checks": checks,
                 "loops": loops,
-                "disk": dict(await self._room.to_mapping()),
+                "disk": dict(await self._disk.to_mapping()),
             }
             self._report = (time.monotonic() + _CACHE_S, report)
             return report

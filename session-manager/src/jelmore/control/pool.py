@@ -93,7 +93,7 @@ class WarmPool:
         *,
         pools: Callable[[], Sequence[ProfilePool]],
         memory: HostMemory,
-        room: DiskCapacity,
+        disk: DiskCapacity,
     ) -> None:
         self._ports = ports
         self._store = store
@@ -102,7 +102,7 @@ class WarmPool:
         self._rules = rules
         self._pools = pools
         self._memory = memory
-        self._room = room
+        self._disk = disk
         self._seen: dict[UUID, tuple[float, Seen]] = {}  # when each member was observed, and as what
         self._silent: dict[UUID, datetime] = {}  # since when a member's runner does not answer
         self._failures: dict[str, _Failures] = {}  # by profile: those of one do not delay the members of others
@@ -284,7 +284,7 @@ class WarmPool:
         if self._gateway.holds is False:
             self._noted = "the gateway is of an earlier version and cannot hold sandboxes; update it"
         try:
-            await self._room.check()
+            await self._disk.check()
         except CapacityError as error:
             self._noted = str(error)
         return self._gateway.holds is True and not self._noted

@@ -34,14 +34,14 @@ class Repositories:
         source: RepositorySource,
         workspaces: Workspaces,
         sandboxes: Sandboxes,
-        room: DiskCapacity,
+        disk: DiskCapacity,
         *,
         most_bytes: int,
     ) -> None:
         self._source = source
         self._workspaces = workspaces
         self._sandboxes = sandboxes
-        self._room = room
+        self._disk = disk
         self._most_bytes = most_bytes
 
     @asynccontextmanager
@@ -82,7 +82,7 @@ class Repositories:
             _log.warning("workspace_left", session_id=str(session.id), error=str(error))
 
     async def _load(self, session: Session, wanted: WantedRepository) -> Session:
-        await self._room.check()
+        await self._disk.check()
         limit = session.spec.limits.workspace_bytes
         most = min(self._most_bytes, limit) if limit else self._most_bytes
         asked = RepositoryRequest(

@@ -97,11 +97,11 @@ class Revocations:
             if revoked - (known := self._knows(each, generation)).keys or epochs.get(each, 0) > known.token_epoch
         ]
         due = [each for each in behind if self._silent_until.get(each, 0) <= time.monotonic()]
-        room = asyncio.Semaphore(_CALLS_AT_ONCE)
+        at_once = asyncio.Semaphore(_CALLS_AT_ONCE)
         async with asyncio.TaskGroup() as group:
             for session in (await self._store.load_many(due)).values():
                 if session.presence is Presence.AWAKE and session.generation == following[session.id]:
-                    group.create_task(self._send(session, revoked, room), name=f"revoke {session.id}")
+                    group.create_task(self._send(session, revoked, at_once), name=f"revoke {session.id}")
                 else:
                     self._silent_until[session.id] = time.monotonic() + _RETRY_S
         return [each for each in behind if not revoked <= self._knows(each, following[each]).keys]
@@ -110,9 +110,9 @@ class Revocations:
         known = self._published.get(session_id)
         return known if known and known.generation == generation else _Known(generation)
 
-    async def _send(self, session: Session, revoked: frozenset[str], room: asyncio.Semaphore) -> None:
+    async def _send(self, session: Session, revoked: frozenset[str], at_once: asyncio.Semaphore) -> None:
         try:
-            async with room, asyncio.timeout(_CALL_S):
+            async with at_once, asyncio.timeout(_CALL_S):
                 at = await self._control_of(session)
                 # Sent only if it is set: a runner of an earlier image refuses fields that it does not know.
                 epoch: dict[str, Any] = {"token_epoch": session.token_epoch} if session.token_epoch else {}

@@ -66,7 +66,7 @@ class Uploads:
         workspaces: Workspaces,
         repositories: Repositories,
         commands: SessionCommands,
-        room: DiskCapacity,
+        disk: DiskCapacity,
         *,
         most_bytes: int,
     ) -> None:
@@ -74,7 +74,7 @@ class Uploads:
         self._workspaces = workspaces
         self._repositories = repositories
         self._commands = commands
-        self._room = room
+        self._disk = disk
         self._most_bytes = most_bytes
 
     async def create(
@@ -126,7 +126,7 @@ class Uploads:
     async def _added(self, before: AbstractAsyncContextManager[Session], upload: Upload) -> AsyncGenerator[Session]:
         """Yield the session of `before` with the upload in its workspace. An exception inside removes the workspace."""
         async with before as session, self._repositories.kept_if_created(session):
-            await self._room.check()
+            await self._disk.check()
             await self._unpack(session, upload)
             yield session
 

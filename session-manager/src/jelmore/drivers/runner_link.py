@@ -49,7 +49,7 @@ class RunnerLink:
 
     def __init__(self, *, call_s: float = CALL_S, tracing: Tracing | None = None) -> None:
         self._call_s = call_s
-        self._room = asyncio.Semaphore(MAX_CALLS)
+        self._at_once = asyncio.Semaphore(MAX_CALLS)
         self._waiting = WaitingBytes()
         self._tracing = tracing or NoTracing()
 
@@ -147,7 +147,7 @@ class RunnerLink:
         path = f"/attachments/{quote(attachment_id, safe='')}"
         async with (
             translated(COMMAND_S),
-            self._room,
+            self._at_once,
             opened_session(at) as (session, base),
             session.get(base + path) as response,
         ):
@@ -234,7 +234,7 @@ class RunnerLink:
     async def _called[M: BaseModel](
         self, at: ControlAddress, method: str, path: str, body: BaseModel | None, shape: type[M], within_s: float
     ) -> M:
-        async with translated(within_s), self._room, opened_session(at) as (session, base):
+        async with translated(within_s), self._at_once, opened_session(at) as (session, base):
             # Send only the fields that are set: a runner of an older version refuses unknown fields.
             data = None if body is None else body.model_dump_json(exclude_unset=True).encode()
             headers = {"Content-Type": "application/json", **carried()}

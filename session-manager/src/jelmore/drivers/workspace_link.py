@@ -30,7 +30,7 @@ class WorkspaceLink:
     """All calls of this manager to helpers. At most `MAX_CALLS` at once."""
 
     def __init__(self) -> None:
-        self._room = asyncio.Semaphore(MAX_CALLS)
+        self._at_once = asyncio.Semaphore(MAX_CALLS)
 
     @asynccontextmanager
     async def call(
@@ -38,7 +38,7 @@ class WorkspaceLink:
     ) -> AsyncIterator[WorkspaceAnswer]:
         """Give a call to a helper, and yield its answer once the body is taken."""
         sending = Upload(json.dumps(asked).encode() + b"\n", body)
-        async with self._room, opened_session(at) as (session, base):
+        async with self._at_once, opened_session(at) as (session, base):
             timeout = aiohttp.ClientTimeout(total=CALL_S, sock_connect=5)
             try:
                 response = await session.post(f"{base}/workspace", data=sending.pieces(), timeout=timeout)

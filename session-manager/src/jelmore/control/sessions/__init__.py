@@ -38,7 +38,7 @@ def make_session_calls(
     *,
     runner_calls: RunnerCalls,
     approvals: EgressApprovals,
-    room: DiskCapacity,
+    disk: DiskCapacity,
     revoke: Callable[[Session], None],
     pool: WarmPool | None = None,
 ) -> tuple[SessionQueries, SessionCommands]:
@@ -47,8 +47,8 @@ def make_session_calls(
     `revoke` ends a session's use of the gateway. It returns at once.
     """
     outcomes = Outcomes(ports.store, streams, watchers, cache)
-    queries = SessionQueries(ports, cache, outcomes, defaults, room=room, pool=pool)
+    queries = SessionQueries(ports, cache, outcomes, defaults, disk=disk, pool=pool)
     commands = SessionCommands(
-        ports, queue, watchers, access, runner_calls, outcomes, defaults, approvals=approvals, room=room, revoke=revoke
+        ports, queue, watchers, access, runner_calls, outcomes, defaults, approvals=approvals, disk=disk, revoke=revoke
     )
     return queries, commands

@@ -65,7 +65,7 @@ class SessionCommands:
         defaults: Defaults,
         *,
         approvals: EgressApprovals,
-        room: DiskCapacity,
+        disk: DiskCapacity,
         revoke: Callable[[Session], None],
     ) -> None:
         self._ports = ports
@@ -76,7 +76,7 @@ class SessionCommands:
         self._outcomes = outcomes
         self._defaults = defaults
         self._approvals = approvals
-        self._room = room
+        self._disk = disk
         self._revoke = revoke
 
     # --- lifecycle
@@ -368,7 +368,7 @@ class SessionCommands:
         self._defaults.must_take_turns()
         with self._ports.traces.part("check engine and disk"):
             recipe = await self._ports.sandboxes.recipe(session.spec.sandbox)
-            await self._room.check()
+            await self._disk.check()
         return recipe
 
     async def _revived(self, caller: Caller, session_id: UUID) -> Session:

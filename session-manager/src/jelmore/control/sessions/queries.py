@@ -32,14 +32,14 @@ class SessionQueries:
         outcomes: Outcomes,
         defaults: Defaults,
         *,
-        room: DiskCapacity,
+        disk: DiskCapacity,
         pool: WarmPool | None = None,
     ) -> None:
         self._ports = ports
         self._cache = cache
         self._outcomes = outcomes
         self._defaults = defaults
-        self._room = room
+        self._disk = disk
         self._pool = pool
 
     async def get(self, caller: Caller, session_id: UUID) -> Session:
@@ -63,7 +63,7 @@ class SessionQueries:
 
     async def _system(self) -> Mapping[str, Any]:
         return {
-            "disk": dict(await self._room.to_mapping()),
+            "disk": dict(await self._disk.to_mapping()),
             "outbox": {"waiting": await self._ports.store.waiting_events()},
             "lags": asdict(await self._ports.store.lags()),
             **({"pool": dict(await self._pool.stats())} if self._pool is not None else {}),
