@@ -124,7 +124,7 @@ async def test_a_drain_waits_until_no_turn_runs_and_is_undone() -> None:
     report = await world.operator.drain(ADMIN, wait_s=5)
     assert (report.draining, report.active_turns, list(report.sessions)) == (True, 1, [session.id])
     with pytest.raises(DrainingError):
-        world.defaults.must_take_turns()
+        world.defaults.check_not_draining()
     waiting = asyncio.create_task(world.operator.drain(ADMIN, wait_s=60), name="drain")
     await asyncio.sleep(1)
     assert not waiting.done()
@@ -132,7 +132,7 @@ async def test_a_drain_waits_until_no_turn_runs_and_is_undone() -> None:
     report = await waiting
     assert (report.active_turns, report.drained) == (0, True)
     assert not (await world.operator.undo_drain(ADMIN)).draining
-    world.defaults.must_take_turns()
+    world.defaults.check_not_draining()
 
 
 async def test_a_drain_waits_for_sessions_that_start_and_until_every_manager_knows() -> None:

@@ -204,9 +204,9 @@ async def test_roles_see_and_do_what_they_may() -> None:
     with pytest.raises(UnknownSessionError):
         BOB.sees(mine)
     for caller in (ALICE, BOB, ADMIN):
-        caller.may_write()
+        caller.check_may_write()
     with pytest.raises(ForbiddenError):
-        READER.may_write()
+        READER.check_may_write()
     ADMIN.check_admin()
     for caller in (ALICE, READER):
         with pytest.raises(ForbiddenError):
@@ -223,9 +223,9 @@ async def test_a_session_token_opens_the_url_of_one_session_only() -> None:
     reader = await access.session_tokens.caller(claims, session.id)
     assert reader.sees(session) is session
     with pytest.raises(ForbiddenError):
-        reader.may_write()
+        reader.check_may_write()
     writer = await access.session_tokens.caller(replace(claims, scopes=BOTH), session.id)
-    writer.may_write()
+    writer.check_may_write()
     with pytest.raises(UnknownSessionError):
         writer.sees(new_session(owner="another"))
     with pytest.raises(ForbiddenError):

@@ -98,7 +98,7 @@ async def create_port_link(
 
     409 where the deployment has no names for ports (JELMORE_PORTS_HOST).
     """
-    caller.may_write()
+    caller.check_may_write()
     names = PortNames(context.config.ports_host, context.config.public_url)
     if not names:
         raise ConflictError("this deployment has no names for ports: its operator sets JELMORE_PORTS_HOST")

@@ -46,7 +46,7 @@ class Eraser:
         Raises UnknownSessionError; ConflictError when it has not ended and `end` is False; DependencyError when a store
         does not answer or the session does not end in time: repeat the call.
         """
-        caller.may_write()
+        caller.check_may_write()
         try:
             session = caller.sees(await self._ports.store.load(session_id))
         except UnknownSessionError:

@@ -42,7 +42,7 @@ class Files:
         A body is bounded by the free space of the workspace (WorkspaceSpaceError above it) and by the limit of uploads
         (TooLargeError above it).
         """
-        caller.may_write()
+        caller.check_may_write()
         session = await self._queries.get(caller, session_id)
         if body is not None:
             await self._disk.check()

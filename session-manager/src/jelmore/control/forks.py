@@ -85,7 +85,7 @@ class Forks:
         The turns that had ended at `at_seq` are kept. The workspace is the one before the next turn, if `at_seq` is
         given, a turn has started since and there is a snapshot of it; else the one of now. `forked_from` says which.
         """
-        caller.may_write()
+        caller.check_may_write()
         source = await self._queries.get(caller, session_id)
         at_seq = source.output_seq if request.at_seq is None else request.at_seq
         if at_seq > source.output_seq:

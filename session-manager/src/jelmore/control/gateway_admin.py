@@ -176,12 +176,12 @@ class GatewayAdmin:
     async def may_change(self, caller: Caller, whose: CredentialKey) -> None:
         """Raise ForbiddenError or UnknownSessionError unless the caller may set or remove a credential."""
         if whose.scope is Scope.USER and caller.key.user_id == whose.owner:
-            caller.may_write()
+            caller.check_may_write()
             return
         if whose.scope is not Scope.SESSION:
             caller.check_admin()
             return
-        caller.may_write()
+        caller.check_may_write()
         try:
             session_id = UUID(whose.owner)
         except ValueError:

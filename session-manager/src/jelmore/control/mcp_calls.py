@@ -26,7 +26,7 @@ class McpCalls:
 
     async def reconnect(self, caller: Caller, session_id: UUID, name: str) -> Sequence[McpServer]:
         """Connect to a server again; return all servers. Raises ConflictError when it fails. May run twice."""
-        caller.may_write()
+        caller.check_may_write()
         session = await self._awake(caller, session_id)
         await self._runners.call(session, lambda at: self._ports.runners.reconnect_mcp(at, McpReconnect(name=name)))
         return await self.servers(caller, session_id)
@@ -36,7 +36,7 @@ class McpCalls:
 
         Raises ConflictError when there is no such server.
         """
-        caller.may_write()
+        caller.check_may_write()
         session = await self._awake(caller, session_id)
         wanted = McpToggle(name=name, enabled=enabled)
         await self._runners.call(session, lambda at: self._ports.runners.toggle_mcp(at, wanted))

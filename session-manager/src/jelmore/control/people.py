@@ -220,7 +220,7 @@ class People:
         return Joined(joined, credential)
 
     async def _check_owner(self, caller: Caller, session_id: UUID) -> None:
-        caller.may_write()
+        caller.check_may_write()
         if caller.token_subject is not None:
             raise ForbiddenError("this needs an API key")
         await self._sessions.get(caller, session_id)
@@ -238,7 +238,7 @@ class People:
 def _check_may_write(caller: Caller) -> None:
     """Raise ForbiddenError for a read-only key. A viewer, who was invited, may comment."""
     if not caller.participant:
-        caller.may_write()
+        caller.check_may_write()
 
 
 def _participant_id(caller: Caller, user: str | None) -> str:

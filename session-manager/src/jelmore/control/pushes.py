@@ -65,7 +65,7 @@ class Pushes:
         repository or commit and when the branch has other commits, RepositoryError, DependencyError, and what a call
         on the workspace raises.
         """
-        caller.may_write()
+        caller.check_may_write()
         if caller.token_subject is not None:
             raise ForbiddenError("a push uses a credential, so it needs an API key and not a token of the session")
         session = await self._queries.get(caller, session_id)

@@ -58,7 +58,7 @@ class QueueCalls:
 
         Raises UnknownRequestError, ConflictError when the agent has it already, InvalidRequestError, TooLargeError.
         """
-        caller.may_write()
+        caller.check_may_write()
         if not text.strip():
             raise InvalidRequestError("input: must not be empty")
         if len(text.encode()) > MAX_INPUT_BYTES:
@@ -72,7 +72,7 @@ class QueueCalls:
 
     async def cancel(self, caller: Caller, session_id: UUID, input_id: str) -> int:
         """Remove a waiting input; return the seq of the output that records it. Raises as `change`."""
-        caller.may_write()
+        caller.check_may_write()
         edited = await self._edited(caller, session_id, input_id, lambda pending: without(pending, input_id))
         if edited is not None:
             return edited.output_seq

@@ -34,9 +34,9 @@ class Caller:
         """Return whether the caller may change anything."""
         return self.key.role is not Role.READONLY
 
-    def may_write(self) -> None:
+    def check_may_write(self) -> None:
         """Raise ForbiddenError for a caller that may only read."""
-        if self.key.role is Role.READONLY:
+        if not self.can_write:
             raise ForbiddenError("this key may look, not change")
 
     def check_may_answer(self, answer: PermissionAnswer) -> None:
@@ -45,7 +45,7 @@ class Caller:
         With another input or other rules, an approver would run what nobody has asked for.
         """
         if not self.approver:
-            self.may_write()
+            self.check_may_write()
             return
         changes = ("updated_input", "updated_permissions", "interrupt")
         given = next((name for name in changes if getattr(answer, name) not in (None, False, [])), None)

@@ -47,7 +47,7 @@ class Rewinds:
         A paused or hibernated session is resumed for it. Raises InvalidRequestError when `to_seq` is no prompt,
         ConflictError while a turn runs or inputs wait, or without what is needed; then nothing has changed.
         """
-        caller.may_write()
+        caller.check_may_write()
         session = await self._queries.get(caller, session_id)
         if not wanted.files and not wanted.conversation:
             raise InvalidRequestError("files: and `conversation` are both false, so there is nothing to take back")

@@ -60,7 +60,7 @@ class SandboxPorts:
         InvalidRequestError, ForbiddenError, SessionEndedError, and what `PortConnections.connect` raises.
         """
         check_port(port)
-        caller.may_write()
+        caller.check_may_write()
         if wake:
             session = await self._runners.awake(caller, session_id)
             return await self._runners.call(

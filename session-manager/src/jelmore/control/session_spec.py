@@ -31,7 +31,7 @@ class Defaults:
     draining: bool = False
     warm: Callable[[], bool] = lambda: False  # whether a create may get a member of the warm pool
 
-    def must_take_turns(self) -> None:
+    def check_not_draining(self) -> None:
         """Raise DrainingError while the installation drains."""
         if self.draining:
             raise DrainingError

@@ -50,7 +50,7 @@ class Webhooks:
 
         Raises InvalidRequestError for a URL that may not be called, CapacityError when the caller has too many.
         """
-        caller.may_write()
+        caller.check_may_write()
         self._sender.check(request.url)
         webhook = Webhook(
             id=uuids.uuid7(),
@@ -85,7 +85,7 @@ class Webhooks:
 
     async def change(self, caller: Caller, webhook_id: UUID, changes: WebhookChanges) -> Webhook:
         """Change a webhook. What waits to be sent goes to the new URL."""
-        caller.may_write()
+        caller.check_may_write()
         await self.get(caller, webhook_id)
         if changes.url is not None:
             self._sender.check(changes.url)
@@ -102,7 +102,7 @@ class Webhooks:
 
     async def delete(self, caller: Caller, webhook_id: UUID) -> None:
         """Remove a webhook and its deliveries. Raises NotFoundError."""
-        caller.may_write()
+        caller.check_may_write()
         await self.get(caller, webhook_id)
         await self._store.remove(webhook_id)
 
@@ -115,7 +115,7 @@ class Webhooks:
 
     async def replay(self, caller: Caller, webhook_id: UUID, delivery_id: UUID | None) -> int:
         """Send one delivery, or every failed one, again; return how many. Raises NotFoundError for an unknown one."""
-        caller.may_write()
+        caller.check_may_write()
         await self.get(caller, webhook_id)
         count = await self._store.again(webhook_id, delivery_id)
         if delivery_id is not None and not count:

@@ -40,7 +40,7 @@ class PortGrants:
         if claims.port != port:
             raise ForbiddenError("the link is for another port")
         caller = await self._keys.caller_by_id(claims.subject)
-        caller.may_write()
+        caller.check_may_write()
         session = caller.sees(await self._store.load(session_id))
         if claims.epoch < session.token_epoch:
             raise UnauthenticatedError("the tokens of the session were replaced")

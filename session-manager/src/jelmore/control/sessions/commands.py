@@ -116,7 +116,7 @@ class SessionCommands:
 
         `filled` stores what belongs to the record, once that is stored and before it is reconciled here.
         """
-        caller.may_write()
+        caller.check_may_write()
         key = None if callable(idempotency) else idempotency
         if key and (known := await self._ports.store.replayed(made.owner, key)) is not None:
             return await self._replayed(caller, known, wait=wait)
@@ -164,7 +164,7 @@ class SessionCommands:
 
     async def delete(self, caller: Caller, session_id: UUID, *, reason: str, wait: bool) -> Session:
         """End a session in any state; with `wait`, return when it has ended. May run any number of times."""
-        caller.may_write()
+        caller.check_may_write()
         session = await self._edit(caller, session_id, lambda s: (s.ending(self._ports.clock.now(), reason), []))
         if not session.ended:
             self._revoke(session)  # now: the pass that ends it may come after one that waits for its sandbox
@@ -185,7 +185,7 @@ class SessionCommands:
         Raises ConflictError when it has not ended. `make_workspace` makes an empty workspace in place of one that is
         gone; without it, that raises ConflictError, and with it, a workspace that exists does.
         """
-        caller.may_write()
+        caller.check_may_write()
         session = caller.sees(await self._ports.store.load(session_id))
         await self._can_start(session)
         has_workspace = await self._ports.sandboxes.has_workspace(session_id)
@@ -203,7 +203,7 @@ class SessionCommands:
 
     async def restart(self, caller: Caller, session_id: UUID) -> Session:
         """Replace the container of a live session; keep its conversation and workspace. A running turn is lost."""
-        caller.may_write()
+        caller.check_may_write()
 
         def lose(session: Session) -> tuple[Session, list[EventDraft]]:
             if session.ended or session.wanted is Wanted.ENDED:
@@ -225,7 +225,7 @@ class SessionCommands:
         of the agent need a new process: the sandbox is replaced and the conversation resumed. Raises ConflictError for
         these while a turn runs or a request waits for an answer.
         """
-        caller.may_write()
+        caller.check_may_write()
         session = caller.sees(await self._ports.store.load(session_id))
         changed_session(session, changes, self._defaults)  # reject invalid changes before any call to the runner
         runs = not session.ended and session.presence is not Presence.HIBERNATED  # else they apply at its next start
@@ -290,9 +290,9 @@ class SessionCommands:
         `given` is a text or content blocks. The same `input_id` runs at most once. Raises SessionEndedError,
         InvalidRequestError, TooLargeError and CapacityError (its queue is full, or no slot is free to resume it).
         """
-        caller.may_write()
+        caller.check_may_write()
         text = given if isinstance(given, str) else text_of(given)
-        self._defaults.must_take_turns()
+        self._defaults.check_not_draining()
         if not text.strip():
             raise InvalidRequestError("input: must not be empty")
         if len(text.encode()) > MAX_INPUT_BYTES:
@@ -327,7 +327,7 @@ class SessionCommands:
 
     async def interrupt(self, caller: Caller, session_id: UUID) -> None:
         """Stop the running turn, if any."""
-        caller.may_write()
+        caller.check_may_write()
         session = live(caller.sees(await self._ports.store.load(session_id)))
         if session.presence is Presence.AWAKE:
             if session.pending_inputs:  # a turn of theirs is about to begin
@@ -352,7 +352,7 @@ class SessionCommands:
     ) -> IssuedToken:
         """Return a new token for the session's URL. With `rotate`, it replaces all tokens that were issued before."""
         if Scope.WRITE in scopes or rotate:
-            caller.may_write()
+            caller.check_may_write()
         now = self._ports.clock.now()
         if rotate:
             session = await self._edit(caller, session_id, lambda one: (live(one).with_tokens_rotated(now), []))
@@ -365,7 +365,7 @@ class SessionCommands:
 
     async def _can_start(self, session: Session) -> str:
         """Return how its sandboxes are made. Raises DependencyError, RefusedError or CapacityError if they cannot."""
-        self._defaults.must_take_turns()
+        self._defaults.check_not_draining()
         with self._ports.traces.part("check engine and disk"):
             recipe = await self._ports.sandboxes.recipe(session.spec.sandbox)
             await self._disk.check()
