@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId
-from jelmore.api.responses import MeasurementFields, MeasurementResponse, ResourcesSeriesResponse
+from jelmore.api.responses import MeasurementResponse, ResourcesSeriesResponse, measured
 from jelmore.session.resources import Measurement
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["sessions"])
@@ -18,12 +18,8 @@ async def session_metrics(context: ContextOf, caller: CallerOf, session_id: Sess
     await context.services.queries.get(caller, session_id)
     probes = await context.services.queries.probes(caller, session_id)
     series = [
-        MeasurementResponse(at=probe.at, **_numbers(probe.reading))
+        MeasurementResponse(at=probe.at, **measured(probe.reading))
         for probe in probes
         if probe.reading != Measurement()
     ]
     return ResourcesSeriesResponse(session_id=str(session_id), latest=series[0] if series else None, series=series)
-
-
-def _numbers(reading: Measurement) -> dict[str, int | None]:
-    return MeasurementFields.of(reading).model_dump()

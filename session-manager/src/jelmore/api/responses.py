@@ -69,21 +69,6 @@ class MeasurementFields(BaseModel):
         default=None, description="Processes that the kernel ended because memory was used up, since its start."
     )
 
-    @classmethod
-    def of(cls, reading: Measurement) -> "MeasurementFields":
-        """Convert a measurement to its response."""
-        return cls(
-            memory_bytes=reading.memory_bytes,
-            memory_limit_bytes=reading.memory_limit_bytes,
-            pids=reading.pids,
-            pids_limit=reading.pids_limit,
-            workspace_bytes=reading.workspace_bytes,
-            workspace_limit_bytes=reading.workspace_limit_bytes,
-            cpu_millis=reading.cpu_millis,
-            cpu_limit_millis=reading.cpu_limit_millis,
-            oom_kills=reading.oom_kills,
-        )
-
 
 class ResourcesResponse(MeasurementFields):
     """A recent measurement, updated when a value has changed by a twentieth of its limit."""
@@ -96,6 +81,11 @@ class MeasurementResponse(MeasurementFields):
     """One measurement."""
 
     at: UtcTime
+
+
+def measured(reading: Measurement) -> dict[str, Any]:
+    """Return the fields of `MeasurementFields`."""
+    return {name: getattr(reading, name) for name in MeasurementFields.model_fields}
 
 
 class ResourcesSeriesResponse(BaseModel):
@@ -344,29 +334,15 @@ def _fields(session: Session, public_url: str) -> dict[str, Any]:
 
 
 def _parts(session: Session) -> dict[str, Any]:
-    usage, limits, timing = session.usage, session.spec.limits, session.spec.timing
+    timing = session.spec.timing
     return {
-        "usage": UsageResponse(
-            turns=usage.turns,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            cache_read_tokens=usage.cache_read_tokens,
-            cache_write_tokens=usage.cache_write_tokens,
-            cost_usd=usage.cost_usd,
-        ),
+        "usage": UsageResponse.model_validate(session.usage, from_attributes=True),
         "resources": ResourcesResponse(
-            **MeasurementFields.of(session.resources.reading).model_dump(),
+            **measured(session.resources.reading),
             at=session.resources.read_at,
             warned_percent=dict(session.resources.warned),
         ),
-        "limits": LimitsResponse(
-            memory_bytes=limits.memory_bytes,
-            cpus=limits.cpus,
-            pids=limits.pids,
-            workspace_bytes=limits.workspace_bytes,
-            output_bytes=limits.output_bytes,
-            output_bytes_per_s=limits.output_bytes_per_s,
-        ),
+        "limits": LimitsResponse.model_validate(session.spec.limits, from_attributes=True),
         "timing": TimingResponse(
             timeout_minutes=timing.timeout_s / 60,
             idle_after_s=timing.idle_after_s,
