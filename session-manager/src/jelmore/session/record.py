@@ -115,9 +115,8 @@ class Detail:
     agent_pid: int | None = None
     connected: bool = False  # its agent was connected before the session was there
     output_seq: int | None = None
-    restarts: int | None = (
-        None  # for CONTAINER_LOST: restarts within the window, including this one; None for a requested restart
-    )
+    restarts: int | None = None
+    """For CONTAINER_LOST: restarts within the window, including this one; None for a requested restart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,14 +236,7 @@ def _carry(session: Session, fact: Fact, at: datetime, detail: Detail) -> Sessio
     """Return the session with the fields that `fact` changes; the status is set already."""
     match fact:
         case Fact.READY | Fact.READY_BUSY | Fact.CONTAINER_REPLACED:
-            waiting = session.waiting_for if fact is Fact.CONTAINER_REPLACED else detail.waiting_for
-            if fact is Fact.READY:
-                waiting = waiting or WaitingFor.PROMPT
-            seen: dict[str, Any] = {"container_id": detail.container_id, "agent_pid": detail.agent_pid}
-            if detail.connected and session.warm_start is WarmStart.RUNNER:
-                seen["warm_start"] = WarmStart.CONNECTED
-            active_at = session.last_activity_at if session.presence is Presence.PAUSED else at
-            return replace(session, waiting_for=waiting, last_activity_at=active_at, **seen)
+            return _served(session, fact, at, detail)
         case Fact.STARTED_WORKING:
             return replace(session, waiting_for=None, presence=Presence.AWAKE, last_activity_at=at, warned_at=None)
         case Fact.STARTED_WAITING:
@@ -260,28 +252,9 @@ def _carry(session: Session, fact: Fact, at: datetime, detail: Detail) -> Sessio
             again_due = retried(session.pending_inputs)
             return replace(session, presence=Presence.AWAKE, generation=generation, since=at, pending_inputs=again_due)
         case Fact.CONTAINER_LOST:
-            lost: dict[str, Any] = {"container_id": None, "agent_pid": None}
-            if session.starts_in_member:
-                lost["warm_start"] = WarmStart.LOST
-            if detail.restarts is not None:
-                lost |= {"restarts": detail.restarts, "restarted_at": at}
-            return replace(session, generation=session.generation + 1, since=at, **lost)
+            return _lost(session, at, detail)
         case Fact.RESUMED:
-            fresh: dict[str, Any] = {
-                "failure": None,
-                "ended_at": None,
-                "end_reason": None,
-                "restarts": 0,
-                "warned_at": None,
-            }
-            gone: dict[str, Any] = {"container_id": None, "agent_pid": None, "waiting_for": None}
-            again: dict[str, Any] = {
-                "wanted": Wanted.RUNNING,
-                "presence": Presence.AWAKE,
-                "generation": session.generation + 1,
-                "pending_inputs": retried(session.pending_inputs),
-            }
-            return replace(session.with_tokens_rotated(at), last_activity_at=at, **fresh, **gone, **again)
+            return _resumed(session, at)
         case Fact.EXITED | Fact.REMOVED | Fact.FAILED:
             reason = session.end_reason or detail.reason
             return replace(
@@ -294,6 +267,56 @@ def _carry(session: Session, fact: Fact, at: datetime, detail: Detail) -> Sessio
                 container_id=None,
                 agent_pid=None,
             )
+
+
+def _served(session: Session, fact: Fact, at: datetime, detail: Detail) -> Session:
+    """Return the session whose container serves it, for the first time or instead of another one."""
+    waiting_for = session.waiting_for if fact is Fact.CONTAINER_REPLACED else detail.waiting_for
+    if fact is Fact.READY:
+        waiting_for = waiting_for or WaitingFor.PROMPT
+    connected = detail.connected and session.warm_start is WarmStart.RUNNER
+    return replace(
+        session,
+        waiting_for=waiting_for,
+        last_activity_at=session.last_activity_at if session.presence is Presence.PAUSED else at,
+        container_id=detail.container_id,
+        agent_pid=detail.agent_pid,
+        warm_start=WarmStart.CONNECTED if connected else session.warm_start,
+    )
+
+
+def _lost(session: Session, at: datetime, detail: Detail) -> Session:
+    """Return the session whose next container is due. A requested restart does not count."""
+    return replace(
+        session,
+        generation=session.generation + 1,
+        since=at,
+        container_id=None,
+        agent_pid=None,
+        warm_start=WarmStart.LOST if session.starts_in_member else session.warm_start,
+        restarts=session.restarts if detail.restarts is None else detail.restarts,
+        restarted_at=session.restarted_at if detail.restarts is None else at,
+    )
+
+
+def _resumed(session: Session, at: datetime) -> Session:
+    """Return the ended session that starts again, with nothing left of its end."""
+    return replace(
+        session.with_tokens_rotated(at),
+        wanted=Wanted.RUNNING,
+        presence=Presence.AWAKE,
+        generation=session.generation + 1,
+        pending_inputs=retried(session.pending_inputs),
+        last_activity_at=at,
+        waiting_for=None,
+        container_id=None,
+        agent_pid=None,
+        failure=None,
+        ended_at=None,
+        end_reason=None,
+        restarts=0,
+        warned_at=None,
+    )
 
 
 def _events(session: Session, changed: Session, fact: Fact, detail: Detail) -> list[EventDraft]:
@@ -311,9 +334,8 @@ def _events(session: Session, changed: Session, fact: Fact, detail: Detail) -> l
         case Fact.FAILED:
             kept = {"pending_inputs": len(session.pending_inputs)} if session.pending_inputs else {}
             events.append(EventDraft(EventType.SESSION_FAILED, {**failure_payload(detail.failure), **kept}))
-        case Fact.CONTAINER_LOST if (
-            detail.failure is not None
-        ):  # the session continues, but subscribers need the reason for the restart
+        case Fact.CONTAINER_LOST if detail.failure is not None:
+            # The session continues, but subscribers need the reason for the restart.
             lost = {"code": "container_lost", "message": detail.failure.message, **failure_payload(detail.failure)}
             events.append(EventDraft(EventType.ERROR_RECEIVED, lost))
         case _:
