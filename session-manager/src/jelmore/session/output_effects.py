@@ -50,10 +50,7 @@ def _read_one(session: Session, output: Output) -> tuple[Session, list[EventDraf
     data, seq = output.data, output.seq
     match output.kind:
         case "input":
-            payload = {"input_id": data.get("id"), "input": data.get("input"), "by": data.get("by")}
-            left = without(session.pending_inputs, data.get("id"))
-            taken = replace(session, unanswered=(), pending_inputs=left)
-            return taken, [EventDraft(EventType.COMMAND_SENT, payload, seq)]
+            return _read_input(session, data, seq)
         case "state":
             return _read_state(session, output, data)
         case "message":
@@ -76,11 +73,7 @@ def _read_one(session: Session, output: Output) -> tuple[Session, list[EventDraf
         case "permission_resolved":
             return _resolve(session, data), []
         case "interrupted":
-            lost = {"kind": "prompt", "seq": seq, **data}
-            # Prompts of this turn are lost with it; tag them so that the results of later turns do not remove them.
-            asked = tuple({"input_id": data.get("input_id"), **each} for each in session.unanswered)
-            drafts = [EventDraft(EventType.COMMAND_FAILED, {"reason": "interrupted", **data}, seq)]
-            return replace(session, unanswered=bounded((*asked, lost), _MAX_UNANSWERED)), drafts
+            return _read_interrupted(session, data, seq)
         case "rewound":
             names = ("to_seq", "input_id", "files", "conversation", "by")
             payload = {name: data.get(name) for name in names}
@@ -95,6 +88,24 @@ def _is_meaningful(output: Output) -> bool:
     if output.kind == "message":  # only the result of an older runner, which journals no neutral facts
         return '"result"' in output.text and not has_neutral_facts(output)
     return output.kind in _MEANINGFUL
+
+
+def _read_input(session: Session, data: dict[str, Any], seq: int) -> tuple[Session, list[EventDraft]]:
+    payload = {"input_id": data.get("id"), "input": data.get("input"), "by": data.get("by")}
+    left = without(session.pending_inputs, data.get("id"))
+    taken = replace(session, unanswered=(), pending_inputs=left)
+    return taken, [EventDraft(EventType.COMMAND_SENT, payload, seq)]
+
+
+def _read_interrupted(session: Session, data: dict[str, Any], seq: int) -> tuple[Session, list[EventDraft]]:
+    """Keep the prompt of a turn that will not finish, and the requests that were lost with it.
+
+    They are tagged with the input, so that the results of later turns do not remove them.
+    """
+    lost = {"kind": "prompt", "seq": seq, **data}
+    asked = tuple({"input_id": data.get("input_id"), **each} for each in session.unanswered)
+    drafts = [EventDraft(EventType.COMMAND_FAILED, {"reason": "interrupted", **data}, seq)]
+    return replace(session, unanswered=bounded((*asked, lost), _MAX_UNANSWERED)), drafts
 
 
 def _read_error(data: dict[str, Any], seq: int) -> list[EventDraft]:
