@@ -19,7 +19,6 @@ MAX_STOP_GRACE_S: Final = 60.0
 MAX_SEQ: Final = 2**53
 """JavaScript clients cannot represent larger integers exactly."""
 
-MAX_JSON_DEPTH: Final = 100
 MAX_JSON_VALUES: Final = 100_000
 """The bound of objects, lists and commas in a frame or body: small values need 30 times the memory of their text."""
 

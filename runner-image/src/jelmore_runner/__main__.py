@@ -14,7 +14,7 @@ def main() -> int:
     import os
 
     try:
-        if os.environ.pop("JELMORE_RUNNER_SWITCHES", ""):
+        if os.environ.pop("JELMORE_RUNNER_SWITCHES", ""):  # set by `bin/runner` for this process
             from jelmore_runner.switching import become
 
             become("runner")

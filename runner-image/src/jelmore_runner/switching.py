@@ -14,9 +14,6 @@ from typing import Any, Final
 
 from jelmore_runner.agent_user import AGENT, agent_uid
 
-VARIABLE: Final = "JELMORE_RUNNER_SWITCHES"
-"""Set by `bin/runner` for this process."""
-
 _WRAPPERS: Final = ("/opt/jelmore/bin/claude", "/opt/jelmore/bin/agent")
 _PR_SET_KEEPCAPS: Final = 8
 _PR_CAPBSET_DROP: Final = 24

@@ -46,7 +46,6 @@ from jelmore.session.world import Sandbox, SandboxState
 
 JOURNAL: Final = "/session/state/journal.jsonl"
 MAX_LOG_BYTES: Final = 4 * 1024 * 1024
-ARCHIVE_S: Final = 120.0
 GONE_S: Final = 15.0
 THERE_S: Final = 5.0
 POLL_S: Final = 0.03
