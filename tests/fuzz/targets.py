@@ -17,7 +17,7 @@ from typing import Any, Final
 import h11
 
 from jelmore.drivers.runner_answers import refusal_error
-from jelmore.session.journal import JournalReader, parse_journal
+from jelmore.session.journal import JournalReader
 from jelmore.session.output import parse
 from jelmore_gateway.egress.client_hello import ClientHello, NotTlsError, read_client_hello
 from jelmore_gateway.egress.limits import MAX_HEAD_BYTES
@@ -61,7 +61,7 @@ def journal_of_a_volume(data: bytes) -> None:
 
     The latter holds only while its numbers ascend: a reader skips a piece whose last line is stored already.
     """
-    whole = parse_journal(data, 0)
+    whole = JournalReader(0).feed(data)
     assert [output.seq for output in whole] == list(range(1, len(whole) + 1))
     reader, step = JournalReader(0), 1 + len(data) // 3
     pieces = [data[at : at + step] for at in range(0, len(data), step)]

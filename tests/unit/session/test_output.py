@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jelmore.session.events import EventType
-from jelmore.session.journal import JournalReader, parse_journal
+from jelmore.session.journal import JournalReader
 from jelmore.session.output import Output, has_neutral_facts, parse
 from jelmore.session.output_effects import read
 from jelmore.session.record import Session
@@ -86,7 +86,7 @@ def journal(outputs: list[Output]) -> bytes:
 def test_a_torn_journal_gives_what_is_whole(count: int, after: int, cut: int) -> None:
     whole = journal(lines(1, count))
     torn = whole[: max(len(whole) - cut, 0)]
-    seqs = [output.seq for output in parse_journal(torn, after)]
+    seqs = [output.seq for output in JournalReader(after).feed(torn)]
     assert seqs == list(range(after + 1, after + 1 + len(seqs)))
     assert len(seqs) >= torn.count(b"\n") - after
     assert seqs == [] or seqs[-1] <= count
@@ -94,17 +94,17 @@ def test_a_torn_journal_gives_what_is_whole(count: int, after: int, cut: int) ->
 
 def test_a_journal_is_read_up_to_the_first_doubt() -> None:
     one, two, three, five = line(1), line(2), line(3), line(5)
-    assert parse_journal(journal([one, two, three, five]), 0) == [one, two, three]
-    assert parse_journal(journal([one]) + b"garbage\n" + journal([two]), 0) == [one]
-    assert parse_journal(journal([one]) + b"\xff\xfe\n" + journal([two]), 0) == [one]
-    assert parse_journal(journal([one, one, two]), 0) == [one, two]
-    assert parse_journal(journal([two, three]), 0) == []
-    assert parse_journal(b"", 3) == []
+    assert JournalReader(0).feed(journal([one, two, three, five])) == [one, two, three]
+    assert JournalReader(0).feed(journal([one]) + b"garbage\n" + journal([two])) == [one]
+    assert JournalReader(0).feed(journal([one]) + b"\xff\xfe\n" + journal([two])) == [one]
+    assert JournalReader(0).feed(journal([one, one, two])) == [one, two]
+    assert JournalReader(0).feed(journal([two, three])) == []
+    assert JournalReader(3).feed(b"") == []
 
 
 def test_a_huge_line_is_a_line() -> None:
     huge = line(1, {"text": "x" * 5_000_000})
-    assert parse_journal(journal([huge, line(2)]), 0) == [huge, line(2)]
+    assert JournalReader(0).feed(journal([huge, line(2)])) == [huge, line(2)]
 
 
 def wire(data: str, seq: int = 1, kind: str = "message", at: str = "2026-01-01T00:00:00.000Z") -> str:
@@ -159,10 +159,10 @@ def test_lines_of_other_writers_are_read_too() -> None:
 def test_a_journal_with_odd_lines_is_read_as_far_as_it_goes() -> None:
     good = line(1).text
     for odd in (wire("[" * 100_000, 2), wire("{}", 2, at="0001-01-01T00:00:00+14:00"), wire("5", 2)):
-        outputs = parse_journal(f"{good}\n{odd}\n".encode(), 0)
+        outputs = JournalReader(0).feed(f"{good}\n{odd}\n".encode())
         assert [output.seq for output in outputs] == [1]
     long = wire('{"a":"' + "x" * 9_000_000 + '"}', 2)
-    outputs = parse_journal(f"{good}\n{long}\n{line(3).text}\n".encode(), 0)
+    outputs = JournalReader(0).feed(f"{good}\n{long}\n{line(3).text}\n".encode())
     assert [(output.seq, output.kind) for output in outputs] == [(1, "message"), (2, "error"), (3, "message")]
 
 

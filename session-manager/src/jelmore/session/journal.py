@@ -73,8 +73,3 @@ def _too_long(line: bytes, size: int) -> Output | None:
         return None
     seq, _, at = envelope
     return unreadable(seq, at, size, "the line is too long")
-
-
-def parse_journal(journal: bytes, after: int) -> list[Output]:
-    """Return the journaled output after seq `after`, up to the first malformed line or gap in seqs."""
-    return JournalReader(after).feed(journal)
