@@ -14,6 +14,7 @@ import structlog
 from uuid_utils.compat import uuid7
 
 from jelmore.control.disk_capacity import DiskCapacity
+from jelmore.control.files import NO_LIMIT_BYTES
 from jelmore.control.repositories import Repositories
 from jelmore.control.requests import Caller, Created, CreateRequest
 from jelmore.control.sessions import SessionCommands, SessionQueries
@@ -36,7 +37,6 @@ from jelmore_protocol.transcripts import prompt_uuid
 _log = structlog.get_logger(__name__)
 
 _PAGE: Final = 1000
-_NO_LIMIT_BYTES: Final = 2**50
 _PACK: Final = {"op": "archive", "path": "", "form": "tar"}
 
 SNAPSHOT: Final = "snapshot"
@@ -182,7 +182,7 @@ class Forks:
 
     async def _unpack(self, session: Session, packed: WorkspaceAnswer) -> None:
         await self._disk.check()
-        most_bytes = session.spec.limits.workspace_bytes or _NO_LIMIT_BYTES
+        most_bytes = session.spec.limits.workspace_bytes or NO_LIMIT_BYTES
         asked = {"op": "extract", "path": "", "form": "tar", "most_bytes": most_bytes, "copy": True}
         async with self._workspaces.fresh(session.id, asked, packed.content):
             pass
