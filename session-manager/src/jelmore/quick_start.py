@@ -11,10 +11,9 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from jelmore.settings import Settings
-from jelmore.settings_addresses import MAX_SOCKET_PATH_BYTES
+from jelmore.settings_addresses import sockets_fit
 
 ADDRESS_FILE: Final = "database-url"
-_LONGEST_SOCKET: Final = "01234567-89ab-cdef-0123-456789abcdef/control.sock"
 
 
 def places(settings: Settings) -> tuple[Path, str]:
@@ -55,7 +54,7 @@ def _own_url(data_dir: Path) -> str | None:
 def _short_run_dir(data_dir: Path) -> Path:
     """Return the folder for sockets: beside the data, or in /tmp when the paths are too long for the kernel."""
     near = data_dir / "run"
-    if len(os.fsencode(near / _LONGEST_SOCKET)) <= MAX_SOCKET_PATH_BYTES:
+    if sockets_fit(near):
         return near
     return Path("/tmp") / f"jelmore-{os.getuid()}-{_digest(data_dir)}"  # noqa: S108 - made 0700 and ours
 

@@ -245,8 +245,7 @@ class AddressSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _socket_paths_fit(self) -> Self:
-        longest = self.run_dir / "01234567-89ab-cdef-0123-456789abcdef" / "control.sock"
-        if len(os.fsencode(longest)) > MAX_SOCKET_PATH_BYTES:
+        if not sockets_fit(self.run_dir):
             raise ValueError(f"JELMORE_RUN_DIR: a socket path below {self.run_dir} is too long; choose a shorter one")
         return self
 
@@ -296,6 +295,12 @@ class AddressSettings(BaseSettings):
     def cors_origin_list(self) -> tuple[str, ...]:
         """The origins of `cors_origins`."""
         return words_of(self.cors_origins)
+
+
+def sockets_fit(run_dir: Path) -> bool:
+    """Return whether the paths of sessions' sockets below this folder are short enough for the kernel."""
+    longest = run_dir / "01234567-89ab-cdef-0123-456789abcdef" / "control.sock"
+    return len(os.fsencode(longest)) <= MAX_SOCKET_PATH_BYTES
 
 
 def words_of(text: str) -> tuple[str, ...]:
