@@ -153,3 +153,8 @@ def test_user_ids_of_a_system_are_refused_by_the_settings_name(monkeypatch: pyte
     assert load_settings().agent_uid_range is None
     monkeypatch.delenv("JELMORE_AGENT_UIDS")
     assert load_settings().agent_uid_range == range(1_900_000, 2_097_152)
+
+
+def test_settings_with_several_words_separate_them_by_commas() -> None:
+    settings = Settings(package_hosts=" a.example, b.example ,")
+    assert settings.package_host_list == ("a.example", "b.example")

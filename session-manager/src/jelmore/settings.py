@@ -15,9 +15,9 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from jelmore.session.agent_uids import AGENT_UIDS, parse_uids
 from jelmore.session.limits import MEBIBYTE, MINIMUM_MEMORY_BYTES, MINIMUM_WORKSPACE_BYTES, Limits
-from jelmore.session.network import split_words
 from jelmore.session.record import Timing
 from jelmore.session.steps import Policy
+from jelmore.settings_addresses import words_of
 from jelmore.settings_names import unknown_name
 from jelmore.settings_sign_in import SignInSettings
 from jelmore_protocol.gateway import DEFAULT_ASK_S, MAX_ASK_S
@@ -281,14 +281,14 @@ class Settings(SignInSettings):
     @field_validator("package_hosts")
     @classmethod
     def _rules(cls, text: str) -> str:
-        for word in split_words(text):
+        for word in words_of(text):
             parse_rule(word)
         return text
 
     @field_validator("egress_denied_networks", "egress_allowed_networks")
     @classmethod
     def _networks(cls, text: str) -> str:
-        for word in split_words(text):
+        for word in words_of(text):
             ipaddress.ip_network(word)
         return text
 
@@ -318,6 +318,21 @@ class Settings(SignInSettings):
         """The most a session may ask for."""
         kept = (self.max_output_bytes, self.max_output_bytes_per_s)
         return Limits(self.max_memory_bytes, self.max_cpus, self.max_pids, self.max_workspace_bytes, *kept)
+
+    @property
+    def package_host_list(self) -> tuple[str, ...]:
+        """The rules of `package_hosts`."""
+        return words_of(self.package_hosts)
+
+    @property
+    def egress_denied_list(self) -> tuple[str, ...]:
+        """The networks of `egress_denied_networks`."""
+        return words_of(self.egress_denied_networks)
+
+    @property
+    def egress_allowed_list(self) -> tuple[str, ...]:
+        """The networks of `egress_allowed_networks`."""
+        return words_of(self.egress_allowed_networks)
 
     @property
     def agent_uid_range(self) -> range | None:

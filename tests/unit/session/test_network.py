@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from jelmore.session.errors import InvalidRequestError
-from jelmore.session.network import MAX_APPROVED, MODES, checked_network, split_words, with_approved
+from jelmore.session.network import MAX_APPROVED, MODES, checked_network, with_approved
 from jelmore.session.profiles import Ceiling, Profile
 from jelmore_protocol.network import Network, NetworkMode
 
@@ -81,7 +81,3 @@ def test_a_profile_that_fixes_the_network_lets_approvals_be_taken_back() -> None
     with pytest.raises(InvalidRequestError, match="fixed"):
         profile.check_change({"network": {"mode": "none", "allow": [], "ask": ["*"], "approved": ["a.example"]}})
     Profile("some", fixed={"network": "packages"}).check_change({"network": {"mode": "packages", "allow": []}})
-
-
-def test_words_of_a_setting() -> None:
-    assert split_words(" a.example, b.example ,") == ("a.example", "b.example")

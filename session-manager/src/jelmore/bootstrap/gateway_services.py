@@ -10,7 +10,6 @@ from jelmore.control.authorizations import Authorizations
 from jelmore.control.gateway_admin import GatewayAdmin
 from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.mcp_server_alias import route_of
-from jelmore.session.network import split_words
 from jelmore.settings import Settings
 from jelmore_protocol.gateway import EgressConfig, Route
 
@@ -27,7 +26,7 @@ class GatewayServices:
             drivers.gateway_store,
             lambda: access.signing.public_pem,
             egress=egress_of(settings),
-            package_hosts=split_words(settings.package_hosts),
+            package_hosts=settings.package_host_list,
             pool=drivers.pool,
             fixed_routes=fixed_routes(settings),
         )
@@ -47,8 +46,8 @@ class GatewayServices:
 def egress_of(settings: Settings) -> EgressConfig:
     """Return the deployment's bounds of connections to other hosts."""
     return EgressConfig(
-        denied_networks=list(split_words(settings.egress_denied_networks)),
-        allowed_networks=list(split_words(settings.egress_allowed_networks)),
+        denied_networks=list(settings.egress_denied_list),
+        allowed_networks=list(settings.egress_allowed_list),
         connections=settings.egress_connections,
         total_bytes=settings.egress_bytes,
         bytes_per_s=settings.egress_bytes_per_s,

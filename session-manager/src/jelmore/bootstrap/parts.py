@@ -56,7 +56,6 @@ from jelmore.control.transcripts import TranscriptKeeper
 from jelmore.control.uploads import Uploads
 from jelmore.control.watchers import Watchers
 from jelmore.drivers.toml_profiles import TomlProfiles
-from jelmore.session.network import split_words
 from jelmore.session.record import Session
 from jelmore.settings import Settings
 from jelmore_protocol.control import OutputLimits
@@ -339,7 +338,7 @@ def _defaults(settings: Settings) -> Defaults:
         start_patience_s=settings.start_timeout_s + 5,
         stop_patience_s=settings.stop_timeout_s + 30,
         max_network=settings.max_network,
-        package_hosts=bool(split_words(settings.package_hosts)),
+        package_hosts=bool(settings.package_host_list),
     )
 
 

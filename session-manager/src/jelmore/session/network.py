@@ -1,6 +1,6 @@
 """What a session may reach beside the model, as its spec holds it. Pure; the rules' grammar is the protocol's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from jelmore.session.errors import InvalidRequestError
@@ -65,8 +65,3 @@ def width(asked: Mapping[str, Any]) -> str:
 def within(mode: str, ceiling: str | None) -> bool:
     """Return whether a mode is at most the ceiling. No ceiling allows all."""
     return ceiling is None or MODES.index(mode) <= MODES.index(ceiling)
-
-
-def split_words(text: str) -> Sequence[str]:
-    """Return the words of a setting that separates them by commas."""
-    return tuple(word.strip() for word in text.split(",") if word.strip())
