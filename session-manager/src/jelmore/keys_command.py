@@ -4,11 +4,12 @@ A revocation is also sent to the runners, which verify session tokens offline an
 """
 
 import argparse
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from jelmore.bootstrap.drivers import make_sandboxes
-from jelmore.control.access import Access, digest, new_key
+from jelmore.command_audit import ACTOR, command_entry
+from jelmore.control.access import Access, digest, id_of_key, new_key
 from jelmore.control.operator import check_rights
 from jelmore.control.revocations import Revocations
 from jelmore.control.sandbox_lookup import SandboxLookup
@@ -16,11 +17,9 @@ from jelmore.drivers.postgres_operator import PostgresOperator
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.drivers.runner_link import RunnerLink
 from jelmore.ports import ApiKey, KeyRights, Role
-from jelmore.ports.operator import AuditEntry
 from jelmore.session.states import Presence
 from jelmore.settings import Settings
 
-_ACTOR: Final = "command line"
 _DAY_S: Final = 86400
 
 
@@ -31,10 +30,10 @@ async def run(chosen: argparse.Namespace, settings: Settings) -> tuple[str, int]
     try:
         if chosen.what == "list":
             return "\n".join(map(_line, await store.keys())), 0
-        text, key_id = await _change(chosen, store, operator)
-        if key_id is None:
+        text, changed = await _change(chosen, store, operator)
+        if changed is None:
             return f"there is no key {chosen.id}; see `jelmore-server key list`", 1
-        await operator.add_audit([_entry(chosen.what, key_id)])
+        await operator.add_audit([command_entry(f"{chosen.what}_key", changed, "done")])
         return text + (await _sent(store, settings) if chosen.what == "revoke" else ""), 0
     finally:
         await operator.close()
@@ -53,11 +52,11 @@ async def _change(
         rotated = await operator.rotate_key(chosen.id, digest(text), former_for_s=former_for_s)
         return text, rotated.id if rotated else None
     ttl_s = None if chosen.expires_in_days is None else chosen.expires_in_days * _DAY_S
-    key_id = f"key_{digest(text)[:12]}"
     rights = KeyRights(Role(chosen.role), chosen.user, chosen.act_as)
     check_rights(rights)
-    await operator.make_key(key_id, chosen.name, rights, digest(text), ttl_s=ttl_s, created_by=_ACTOR)
-    return text, key_id
+    new_id = id_of_key(text)
+    await operator.make_key(new_id, chosen.name, rights, digest(text), ttl_s=ttl_s, created_by=ACTOR)
+    return text, new_id
 
 
 async def _sent(store: PostgresStore, settings: Settings) -> str:
@@ -83,19 +82,6 @@ async def _sent(store: PostgresStore, settings: Settings) -> str:
     return (
         f"\nnot reached from here: the runners of {len(missed)} sessions. A running manager does so within a second;"
         f" without one, session tokens that the key has made work there until they expire, for {ttl_s} s at most"
-    )
-
-
-def _entry(what: str, key_id: str) -> AuditEntry:
-    return AuditEntry(
-        at=datetime.now(UTC),
-        actor=_ACTOR,
-        actor_name=_ACTOR,
-        action=f"{what}_key",
-        target=key_id,
-        outcome="done",
-        remote="",
-        request_id="",
     )
 
 

@@ -8,10 +8,10 @@ import argparse
 import asyncio
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Final
 from uuid import uuid4
 
+from jelmore.command_audit import command_entry
 from jelmore.drivers.postgres_operator import PostgresOperator
 from jelmore.drivers.postgres_republish import Position, PostgresRepublish, Wanted
 from jelmore.ports.operator import AuditEntry
@@ -26,7 +26,6 @@ PATIENCE_S: Final = 60.0
 """How long the outbox may stay full without becoming smaller: then no manager publishes."""
 
 _POLL_S: Final = 0.25
-_ACTOR: Final = "command line"
 
 type Say = Callable[[str], None]
 
@@ -84,13 +83,4 @@ def _position(text: str) -> Position:
 
 def _entry(wanted: Wanted) -> AuditEntry:
     words = wanted.session_id or f"since {wanted.since and wanted.since.isoformat()}"
-    return AuditEntry(
-        at=datetime.now(UTC),
-        actor=_ACTOR,
-        actor_name=_ACTOR,
-        action="republish_events",
-        target=str(words),
-        outcome="begun",
-        remote="",
-        request_id="",
-    )
+    return command_entry("republish_events", str(words), "begun")

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import structlog
 
-from jelmore.control.access import Access, digest, new_key
+from jelmore.control.access import Access, digest, id_of_key, new_key
 from jelmore.control.requests import Caller
 from jelmore.control.session_spec import Defaults
 from jelmore.ports import ApiKey, KeyRights, Role, Store
@@ -167,7 +167,7 @@ class Operator:
         check_rights(rights)
         text = new_key()
         made = await self._operator_store.make_key(
-            f"key_{digest(text)[:12]}", name, rights, digest(text), ttl_s=ttl_s, created_by=caller.subject
+            id_of_key(text), name, rights, digest(text), ttl_s=ttl_s, created_by=caller.subject
         )
         _log.info("key_made", key=made.id, by=caller.subject)
         return NewKey(made, text)

@@ -9,7 +9,7 @@ gateway_tokens.py   tokens with which runners use the gateway
 revocation.py       wakes open streams when a credential ends
 """
 
-from jelmore.control.access.api_keys import ApiKeys, digest, new_key
+from jelmore.control.access.api_keys import ApiKeys, digest, id_of_key, new_key
 from jelmore.control.access.browser_logins import LOGIN_TTL_S, BrowserLogins
 from jelmore.control.access.gateway_tokens import GatewayTokens
 from jelmore.control.access.port_grants import PortGrants
@@ -18,7 +18,7 @@ from jelmore.control.access.session_tokens import EndedTokenError, SessionTokens
 from jelmore.control.access.signing import SigningKey, new_signing_key
 from jelmore.ports import Store
 
-__all__ = ["LOGIN_TTL_S", "Access", "EndedTokenError", "digest", "new_key", "new_signing_key"]
+__all__ = ["LOGIN_TTL_S", "Access", "EndedTokenError", "digest", "id_of_key", "new_key", "new_signing_key"]
 
 
 class Access:

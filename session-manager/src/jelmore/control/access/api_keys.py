@@ -27,6 +27,11 @@ def digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
+def id_of_key(key: str) -> str:
+    """Return the id of a key: the beginning of its digest, so that the same key always has the same one."""
+    return f"key_{digest(key)[:12]}"
+
+
 class ApiKeys:
     """Accepts keys and finds their callers."""
 
@@ -54,7 +59,7 @@ class ApiKeys:
 
     async def add(self, key: str, name: str, role: Role) -> ApiKey:
         """Store `key`, so that it is accepted from now on. The same key again changes nothing."""
-        kept = ApiKey(id=f"key_{digest(key)[:12]}", name=name, role=role, created_at=datetime.now(UTC))
+        kept = ApiKey(id=id_of_key(key), name=name, role=role, created_at=datetime.now(UTC))
         await self._store.add_key(kept, digest(key))
         return kept
 
