@@ -53,7 +53,7 @@ from jelmore.control.sessions import RunnerCalls, make_session_calls
 from jelmore.control.sign_in import SignIn
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
-from jelmore.control.tasks import SystemClock, Tasks
+from jelmore.control.tasks import Tasks
 from jelmore.control.terminals import Terminals
 from jelmore.control.transcripts import TranscriptKeeper
 from jelmore.control.uploads import Uploads
@@ -65,6 +65,7 @@ from jelmore.drivers.port_http import AiohttpPortHttp
 from jelmore.drivers.postgres_outbox import PostgresOutbox
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.drivers.postgres_transcripts import PostgresTranscripts
+from jelmore.drivers.system_clock import SystemClock
 from jelmore.drivers.toml_profiles import TomlProfiles
 from jelmore.drivers.transcript_link import TranscriptLink
 from jelmore.ports import Role, SandboxSpec

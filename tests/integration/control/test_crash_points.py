@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import pytest
 import pytest_asyncio
 
-from jelmore.control.tasks import SystemClock
 from jelmore.drivers.postgres_leases import PostgresLeases
 from jelmore.drivers.postgres_outbox import PostgresOutbox
 from jelmore.drivers.postgres_pool import PostgresPool
 from jelmore.drivers.postgres_store import PostgresStore
+from jelmore.drivers.system_clock import SystemClock
 from jelmore.ports import Clock, Leases, Outbox, PoolStore, Store
 from tests.support.log_settings import quiet
 from tests.unit.control.crashing import Fault

@@ -18,7 +18,7 @@ from jelmore.control.erasure import Eraser
 from jelmore.control.outbox import OutboxRelay
 from jelmore.control.ports import Ports
 from jelmore.control.requests import Caller
-from jelmore.control.tasks import SystemClock, Tasks
+from jelmore.control.tasks import Tasks
 from jelmore.drivers.nats_events import STREAM, NatsEvents
 from jelmore.drivers.postgres_erasure import PostgresErasure
 from jelmore.drivers.postgres_event_log import PostgresEventLog
@@ -26,6 +26,7 @@ from jelmore.drivers.postgres_outbox import PostgresOutbox
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.drivers.redis_output import RedisOutput
 from jelmore.drivers.redis_records import RedisRecords
+from jelmore.drivers.system_clock import SystemClock
 from jelmore.ports import ApiKey, Idempotency, Probe, Role, SandboxSpec
 from jelmore.session.errors import ConflictError, StaleError, UnknownSessionError
 from jelmore.session.limits import Limits

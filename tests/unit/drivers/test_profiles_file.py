@@ -8,7 +8,7 @@ import pytest
 from jelmore.api.profiles import check_fields, create_request
 from jelmore.api.schemas import CreateBody
 from jelmore.control.profiles import Profiles, parse
-from jelmore.control.tasks import SystemClock
+from jelmore.drivers.system_clock import SystemClock
 from jelmore.drivers.toml_profiles import TomlProfiles
 from jelmore.session.errors import InvalidRequestError, RefusedError
 

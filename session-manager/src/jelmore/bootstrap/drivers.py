@@ -10,7 +10,6 @@ import structlog
 
 from jelmore import __version__
 from jelmore.control.ports import Ports
-from jelmore.control.tasks import SystemClock
 from jelmore.control.traces import Traces
 from jelmore.drivers.caddy_config import EdgeOptions
 from jelmore.drivers.caddy_edge import CaddyEdge
@@ -41,6 +40,7 @@ from jelmore.drivers.runner_link import RunnerLink
 from jelmore.drivers.runner_ports import RunnerPorts
 from jelmore.drivers.runner_terminals import RunnerTerminals
 from jelmore.drivers.skill_folders import SkillFolders
+from jelmore.drivers.system_clock import SystemClock
 from jelmore.drivers.transcript_link import TranscriptLink
 from jelmore.drivers.workspace_link import WorkspaceLink
 from jelmore.ports import FileSandboxes, Sandboxes

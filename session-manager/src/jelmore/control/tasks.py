@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -10,14 +9,6 @@ import structlog
 from jelmore.session.errors import JelmoreError
 
 _log = structlog.get_logger(__name__)
-
-
-class SystemClock:
-    """The host's clock."""
-
-    def now(self) -> datetime:
-        """Return the current time in UTC."""
-        return datetime.now(UTC)
 
 
 def was_asked_to_end() -> bool:
