@@ -1,41 +1,30 @@
-"""Authentication, done before any of the request body is read, and bounded reading of the body."""
+"""Authentication, done before any of the request body is read, and the routes that do both in this order."""
 
-import asyncio
-import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any, ClassVar, Final
 from uuid import UUID
 
 import structlog
 from fastapi import Depends, Path, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, HTTPConnection
+from starlette.requests import HTTPConnection
 
-from jelmore.api.body_stream import body_pieces
 from jelmore.api.cookies import BROWSER_HEADER, GUEST, GUEST_COOKIE, cookie_of, login_name
 from jelmore.api.parameters import check_parameters
 from jelmore.api.peers import client_address
-from jelmore.api.problems import MediaTypeError
 from jelmore.api.rates import RateLimitedError
+from jelmore.api.request_bodies import media_type, read_body, read_session
 from jelmore.api.services import Context, context_of
-from jelmore.api.upload_parts import MULTIPART, MultipartUpload
+from jelmore.api.upload_parts import MULTIPART
 from jelmore.control.people import PARTICIPANT_PREFIX
 from jelmore.control.requests import Caller
 from jelmore.session.errors import (
-    CapacityError,
     ForbiddenError,
-    InvalidRequestError,
-    TooLargeError,
     UnauthenticatedError,
     UnknownSessionError,
 )
-from jelmore_protocol.bounds import MAX_JSON_VALUES
-from jelmore_protocol.json_bounds import LARGE_CHARACTERS, has_too_many_values
 from jelmore_protocol.tokens import Scope
-from jelmore_protocol.websocket_server import READER_FRAME_BYTES
 
 TOKEN_SCOPES: Final[Mapping[str, Scope]] = {
     "get_session": Scope.READ,
@@ -79,8 +68,6 @@ TICKET_OPERATIONS: Final = frozenset({"stream", "stream_events"})
 Ticket = Annotated[str | None, Query(max_length=256, description="Instead of a key; see `POST /api/v1/tickets`.")]
 """Declared for the description; `caller_of` reads it."""
 
-_FORM: Final = "application/x-www-form-urlencoded"
-_JSON_STARTS: Final = (b"{", b"[")
 _BODY_METHODS: Final = frozenset({"POST", "PATCH", "PUT"})
 _JWT_DOTS: Final = 2
 
@@ -137,9 +124,13 @@ class UploadRoute(AuthenticatedRoute):
 
     async def read_body(self, request: Request, context: Context) -> None:
         """Read the body, or the first part of an upload, into the request."""
-        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         request.state.upload = None
-        await (_read_session if media_type == MULTIPART else _read_body)(request, context)
+        await (read_session if media_type(request) == MULTIPART else _read_body)(request, context)
+
+
+async def _read_body(request: Request, context: Context) -> None:
+    """Read the body into the request. A form may be JSON only where no page of another site can have sent it."""
+    await read_body(request, context, form_is_json=credential(request) is not None)
 
 
 def credential(connection: HTTPConnection) -> str | None:
@@ -178,13 +169,13 @@ async def caller_of(context: Context, connection: HTTPConnection, operation: str
     Raises UnauthenticatedError, ForbiddenError, RateLimitedError, TooManyFailuresError.
     """
     given = given_credential(connection, operation)
-    with attempt(context, connection, given):
+    with counted_attempt(context, connection, given):
         caller = await _caller_of(context, connection, given, operation, session_id)
-    await note(context, connection, caller)
+    await count_request(context, connection, caller)
     return caller
 
 
-def attempt(context: Context, connection: HTTPConnection, given: str | None) -> AbstractContextManager[None]:
+def counted_attempt(context: Context, connection: HTTPConnection, given: str | None) -> AbstractContextManager[None]:
     """Return the context in which to look up a credential; it limits failures per client address.
 
     No credential is no failure, and signed tokens expire in honest hands: neither is counted.
@@ -213,7 +204,7 @@ async def _caller_of(
     return await context.services.access.keys.caller(given)
 
 
-async def note(context: Context, connection: HTTPConnection, caller: Caller) -> None:
+async def count_request(context: Context, connection: HTTPConnection, caller: Caller) -> None:
     """Count a request of this caller, and add the caller to the log context. Raises RateLimitedError."""
     state = connection.scope["state"]
     state["caller_id"] = caller.key.id
@@ -260,90 +251,6 @@ def parse_session_id(text: str) -> UUID:
     if str(session_id) != text.lower():
         raise UnknownSessionError(text[:64])
     return session_id
-
-
-async def _read_body(request: Request, context: Context) -> None:
-    """Read the body into the request, with or without Content-Length. A large one is parsed off the event loop.
-
-    Raises TooLargeError, CapacityError (all bodies together are too large), InvalidRequestError, MediaTypeError,
-    HTTPException 408 (too slow) or 400.
-    """
-    most_bytes = context.config.max_body_bytes
-    too_large = TooLargeError(f"the body is larger than {most_bytes} bytes")
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > most_bytes:
-        raise too_large
-    body = await _collected(request.stream(), context, too_large)
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type == _FORM and body.lstrip().startswith(_JSON_STARTS) and credential(request) is not None:
-        media_type = _as_json(request)
-    if body and media_type != "application/json" and not media_type.endswith("+json"):
-        raise MediaTypeError("send JSON, with Content-Type: application/json")
-    await _accept(request, context, body)
-
-
-async def _collected(pieces: AsyncIterator[bytes], context: Context, too_large: TooLargeError) -> bytes:
-    """Return the pieces as one, bounded in bytes and time; raises what `_read_body` does."""
-    most_bytes, timeout_s = context.config.max_body_bytes, context.config.body_timeout_s
-    body = bytearray()
-    try:
-        async with asyncio.timeout(timeout_s):
-            with context.streams.limits.bodies.counted() as fits:
-                async for piece in pieces:
-                    body += piece
-                    if len(body) > most_bytes:
-                        raise too_large
-                    if not fits(len(body)) and len(body) > READER_FRAME_BYTES:
-                        raise CapacityError("too many large bodies are being received; try again later")
-    except TimeoutError:
-        raise HTTPException(408, f"the body did not arrive within {timeout_s:.0f} s") from None
-    except ClientDisconnect:
-        raise HTTPException(400, "the client went away") from None
-    return bytes(body)
-
-
-async def _accept(request: Request, context: Context, body: bytes) -> None:
-    """Make `body` the JSON of the request."""
-    request._body = body  # noqa: SLF001 - where Starlette itself keeps a body that has been read
-    if len(body) > LARGE_CHARACTERS:
-        async with context.streams.limits.parsing:  # shared with large WebSocket frames: one at a time
-            request._json = await asyncio.to_thread(_parse_large, body)  # noqa: SLF001 - as above
-
-
-async def _read_session(request: Request, context: Context) -> None:
-    """Read the first part of an upload as the request's body; its other parts are left to the handler."""
-    pieces = body_pieces(request, context.config.body_timeout_s)
-    upload = MultipartUpload(request.headers["content-type"], pieces)
-    too_large = TooLargeError(f"session: is larger than {context.config.max_body_bytes} bytes")
-    body = await _collected(upload.session(), context, too_large)
-    _as_json(request)
-    await _accept(request, context, body)
-    request.state.upload = upload
-
-
-def _as_json(request: Request) -> str:
-    """Change the declared type of the body to JSON: `curl -d` declares a form, whatever it sends.
-
-    Only for a request whose credential is in a header: a form of another web page cannot send one, unlike a cookie.
-    """
-    request.scope["headers"] = [
-        (name, b"application/json" if name == b"content-type" else value) for name, value in request.scope["headers"]
-    ]
-    del request._headers  # noqa: SLF001 - Starlette's copy of the former ones
-    return "application/json"
-
-
-def _parse_large(body: bytes) -> Any:
-    """Parse a large body. Raises InvalidRequestError for too many values, RequestValidationError for bad JSON."""
-    if has_too_many_values(body.decode("utf-8", "replace")):
-        raise InvalidRequestError(f"the body has more than {MAX_JSON_VALUES} values")
-    try:
-        return json.loads(body)
-    except json.JSONDecodeError as error:  # as FastAPI itself reports it
-        place = ("body", error.pos)
-        raise RequestValidationError([{"type": "json_invalid", "loc": place, "ctx": {"error": error.msg}}]) from None
-    except (ValueError, RecursionError):
-        raise HTTPException(400, "There was an error parsing the body") from None
 
 
 async def _caller(request: Request) -> Caller:

@@ -14,7 +14,7 @@ from jelmore.api.auth import (
     CallerOf,
     ContextOf,
     SessionId,
-    attempt,
+    counted_attempt,
 )
 from jelmore.api.cookies import BROWSER_HEADER, GUEST_COOKIE, from_own_page, is_secure
 from jelmore.api.parameters import Whole
@@ -198,7 +198,7 @@ async def revoke_invite(
 @accepting.post("/invites/accept", name="accept_invite", status_code=201, response_model=AcceptedResponse)
 async def accept_invite(request: Request, context: ContextOf, body: AcceptBody) -> object:
     """Accept an invite; needs no API key. The credential opens the calls of this session that the role allows."""
-    with attempt(context, request, body.invite):
+    with counted_attempt(context, request, body.invite):
         joined = await _accept(request, context, body)
     urls = urls_of(str(joined.participant.session_id), context.config.public_url)
     return AcceptedResponse(
@@ -214,7 +214,7 @@ async def open_invite(request: Request, response: Response, context: ContextOf, 
     """Accept an invite in a browser, without a key: a cookie that scripts cannot read opens this session's calls."""
     if not from_own_page(request):
         raise ForbiddenError(f"only a page of this server opens an invite, with the header {BROWSER_HEADER}")
-    with attempt(context, request, body.invite):
+    with counted_attempt(context, request, body.invite):
         joined = await _accept(request, context, body)
     participant = joined.participant
     left_s = None if participant.expires_at is None else (participant.expires_at - datetime.now(UTC)).total_seconds()

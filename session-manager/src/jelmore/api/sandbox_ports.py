@@ -15,9 +15,9 @@ from jelmore.api.auth import (
     CallerOf,
     ContextOf,
     SessionId,
-    attempt,
+    count_request,
+    counted_attempt,
     credential,
-    note,
     parse_session_id,
 )
 from jelmore.api.fields import Body
@@ -131,9 +131,9 @@ async def port_socket(websocket: WebSocket, session_id: str, port: str) -> None:
     context = context_of(websocket)
     try:
         given = credential(websocket)
-        with attempt(context, websocket, given):
+        with counted_attempt(context, websocket, given):
             caller = await context.services.access.keys.caller(given)
-        await note(context, websocket, caller)
+        await count_request(context, websocket, caller)
         found = parse_session_id(session_id)
         with audited(context, websocket.scope, caller, "get_port"):
             link = await context.services.sandbox_ports.connect(caller, found, port_number(port), wake=True)

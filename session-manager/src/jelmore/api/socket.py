@@ -13,7 +13,7 @@ import structlog
 from starlette.websockets import WebSocket
 
 from jelmore.api.audit_entries import audited
-from jelmore.api.auth import attempt, note
+from jelmore.api.auth import count_request, counted_attempt
 from jelmore.api.closing import close_code_of, error_code_of
 from jelmore.api.services import Context
 from jelmore.api.stream_auth import Admit, StreamCaller, stay
@@ -50,10 +50,10 @@ class CallerConnection:
 
     async def admitted(self, credential: str) -> StreamCaller:
         """Return the caller with this credential; the first one counts as a request. Raises JelmoreError."""
-        with attempt(self._context, self._websocket, credential):
+        with counted_attempt(self._context, self._websocket, credential):
             stream_caller = await self._admit(credential)
         if self._stream_caller is None:
-            await note(self._context, self._websocket, stream_caller.caller)
+            await count_request(self._context, self._websocket, stream_caller.caller)
         return stream_caller
 
     async def stay(self, client: Client) -> Never:  # noqa: ARG002 - the backend's signature
