@@ -51,6 +51,46 @@ def control_app(gateway: Gateway, state: State) -> web.Application:
         await gateway.configure(await _body(request, GatewayConfig))
         return _answer(gateway.health())
 
+    async def calls(request: web.Request) -> web.Response:
+        return _answer(CallPage(gateway=state.gateway, calls=await state.calls_after(_number(request, "after"))))
+
+    async def check_model(_: web.Request) -> web.Response:
+        return _answer(await gateway.model_checks.check())
+
+    async def seal(request: web.Request) -> web.Response:
+        sealing = await _body(request, SealRequest)
+        value = sealing.value
+        if (value is None) == (sealing.sealed is None):
+            return _refusal(400, "invalid", "value: give either value or sealed")
+        if value is None:
+            value = gateway.vault.open(sealing, sealing.sealed or "", sealing.kind)
+        sealed, key_id = gateway.vault.seal(sealing, value, sealing.kind)
+        return _answer(Sealed(sealed=sealed, key_id=key_id))
+
+    async def end_waits(_: web.Application) -> None:
+        gateway.holds.close()
+
+    app = web.Application(middlewares=[_errors], client_max_size=_MAX_BODY_BYTES)
+    app.on_shutdown.append(end_waits)
+    app.add_routes(
+        [
+            web.get("/health", health),
+            web.put("/config", configure),
+            *_sandbox_routes(gateway),
+            web.get("/calls", calls),
+            *_held_routes(gateway),
+            *_authorization_routes(gateway),
+            web.get("/model", check_model),
+            web.post("/seal", seal),
+            *_repository_routes(gateway),
+        ]
+    )
+    return app
+
+
+def _sandbox_routes(gateway: Gateway) -> list[web.RouteDef]:
+    """Return the calls on the sandboxes that may use the gateway."""
+
     async def list_sandboxes(_: web.Request) -> web.Response:
         return _answer(SandboxList(sandboxes=gateway.entries()))
 
@@ -66,23 +106,16 @@ def control_app(gateway: Gateway, state: State) -> web.Application:
         await gateway.revoke((await _body(request, Revocations)).sandboxes)
         return web.Response(status=204)
 
-    async def calls(request: web.Request) -> web.Response:
-        return _answer(CallPage(gateway=state.gateway, calls=await state.calls_after(_number(request, "after"))))
+    return [
+        web.get("/sandboxes", list_sandboxes),
+        web.put(f"/sandboxes/{_KEY}", register),
+        web.delete(f"/sandboxes/{_KEY}", withdraw),
+        web.post("/revocations", revoke),
+    ]
 
-    async def check_model(_: web.Request) -> web.Response:
-        return _answer(await gateway.model_checks.check())
 
-    async def seal(request: web.Request) -> web.Response:
-        sealing = await _body(request, SealRequest)
-        if (sealing.value is None) == (sealing.sealed is None):
-            return _refusal(400, "invalid", "value: give either value or sealed")
-        value = (
-            sealing.value
-            if sealing.value is not None
-            else gateway.vault.open(sealing, sealing.sealed or "", sealing.kind)
-        )
-        sealed, key_id = gateway.vault.seal(sealing, value, sealing.kind)
-        return _answer(Sealed(sealed=sealed, key_id=key_id))
+def _repository_routes(gateway: Gateway) -> list[web.RouteDef]:
+    """Return the calls that fetch and push repositories."""
 
     async def repository(request: web.Request) -> web.StreamResponse:
         asked = await _body(request, RepositoryRequest)
@@ -100,29 +133,10 @@ def control_app(gateway: Gateway, state: State) -> web.Application:
         asked = PushRequest.model_validate_json(await request.content.readline())
         return _answer(await gateway.repositories.push(asked, _pieces(request)))
 
-    async def end_waits(_: web.Application) -> None:
-        gateway.holds.close()
-
-    app = web.Application(middlewares=[_errors], client_max_size=_MAX_BODY_BYTES)
-    app.on_shutdown.append(end_waits)
-    app.add_routes(
-        [
-            web.get("/health", health),
-            web.put("/config", configure),
-            web.get("/sandboxes", list_sandboxes),
-            web.put(f"/sandboxes/{_KEY}", register),
-            web.delete(f"/sandboxes/{_KEY}", withdraw),
-            web.post("/revocations", revoke),
-            web.get("/calls", calls),
-            *_held_routes(gateway),
-            *_authorization_routes(gateway),
-            web.get("/model", check_model),
-            web.post("/seal", seal),
-            web.post("/repositories", repository),
-            web.post("/pushes", push),
-        ]
-    )
-    return app
+    return [
+        web.post("/repositories", repository),
+        web.post("/pushes", push),
+    ]
 
 
 def _held_routes(gateway: Gateway) -> list[web.RouteDef]:
