@@ -58,24 +58,6 @@ def create_control_app(runner: Runner) -> ASGIApp:
     async def health(_: Request) -> BaseModel:
         return runner.health()
 
-    async def give(request: Request) -> BaseModel:
-        wanted = _traced(await body_of(request, control.InputRequest), request)
-        session = await runner.opened_session()
-        return control.InputAccepted(seq=await session.accept(wanted))
-
-    async def interrupt(_: Request) -> BaseModel:
-        await runner.interrupt()
-        return runner.health()
-
-    async def answer(request: Request) -> BaseModel:
-        wanted = await body_of(request, control.PermissionAnswer)
-        session = await runner.opened_session()
-        return control.InputAccepted(seq=await session.requests.answer(request.path_params["request_id"], wanted))
-
-    async def attachment(request: Request) -> Response:
-        content = await asyncio.to_thread(runner.attachments.read, request.path_params["id"])
-        return await _not_found(request, KeyError()) if content is None else Response(content)
-
     async def draining(request: Request) -> BaseModel:
         runner.set_draining((await body_of(request, control.Draining)).on)
         return runner.health()
@@ -103,12 +85,9 @@ def create_control_app(runner: Runner) -> ASGIApp:
         routes=[
             Route("/health", _answering(health)),
             *_start_routes(runner),
-            Route("/input", _answering(give), methods=["POST"]),
-            Route("/interrupt", _answering(interrupt), methods=["POST"]),
-            Route("/permissions/{request_id}", _answering(answer), methods=["POST"]),
+            *_conversation_routes(runner),
             *_egress_routes(runner),
             *_agent_routes(runner),
-            Route("/attachments/{id:str}", attachment),
             *_limit_routes(runner),
             *_queue_routes(runner),
             Route("/quiet", _answering(draining), methods=["POST"]),
@@ -145,6 +124,35 @@ def _start_routes(runner: Runner) -> list[Route]:
     return [
         Route("/prepare", _answering(prepare), methods=["POST"]),
         Route("/init", _answering(init), methods=["POST"]),
+    ]
+
+
+def _conversation_routes(runner: Runner) -> list[Route]:
+    """Return the calls that send something to the agent, and the one that reads what was sent."""
+
+    async def accept_input(request: Request) -> BaseModel:
+        wanted = _traced(await body_of(request, control.InputRequest), request)
+        session = await runner.opened_session()
+        return control.InputAccepted(seq=await session.accept(wanted))
+
+    async def interrupt(_: Request) -> BaseModel:
+        await runner.interrupt()
+        return runner.health()
+
+    async def answer(request: Request) -> BaseModel:
+        wanted = await body_of(request, control.PermissionAnswer)
+        session = await runner.opened_session()
+        return control.InputAccepted(seq=await session.requests.answer(request.path_params["request_id"], wanted))
+
+    async def attachment(request: Request) -> Response:
+        content = await asyncio.to_thread(runner.attachments.read, request.path_params["id"])
+        return await _not_found(request, KeyError()) if content is None else Response(content)
+
+    return [
+        Route("/input", _answering(accept_input), methods=["POST"]),
+        Route("/interrupt", _answering(interrupt), methods=["POST"]),
+        Route("/permissions/{request_id}", _answering(answer), methods=["POST"]),
+        Route("/attachments/{id:str}", attachment),
     ]
 
 
