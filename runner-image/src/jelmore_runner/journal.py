@@ -34,6 +34,7 @@ DURABLE_DEADLINE_S: Final = 8.0
 """Below the 10 s that a manager waits: else it reports "no answer" in place of why the disk takes nothing."""
 
 RETRY_S: Final = (0.1, 0.25, 0.5, 1.0, 2.0)  # the last one repeats
+_MAX_UTF8_BYTES: Final = 4  # of one character
 
 type Entry = tuple[EventKind, Mapping[str, Any]]
 
@@ -159,6 +160,8 @@ class Journal:
         if behind == 0:
             return []
         if behind <= len(self._ring):
+            if behind <= CHUNK_LINES:  # as for most readers, who are near the end: a deque is walked from there
+                return list(islice(reversed(self._ring), behind))[::-1]
             begin = len(self._ring) - behind
             return list(islice(self._ring, begin, begin + CHUNK_LINES))
         data = await asyncio.to_thread(self.file.read, position, CHUNK_BYTES)
@@ -205,9 +208,14 @@ class Journal:
         changed.set()
 
 
+def _fits(body: str) -> bool:
+    """Return whether the data of a line is within its bound. Only that of long lines is encoded to count its bytes."""
+    return len(body) * _MAX_UTF8_BYTES <= MAX_LINE_BYTES or len(body.encode()) <= MAX_LINE_BYTES
+
+
 def _line(seq: int, kind: EventKind, at: str, data: Mapping[str, Any], body: str) -> Line:
     # Readers hold whole lines in memory. Inputs stay whole: they are run from their line, and limited when accepted.
-    if kind is not EventKind.INPUT and (len(body) > MAX_LINE_BYTES or len(body.encode()) > MAX_LINE_BYTES):
+    if kind is not EventKind.INPUT and not _fits(body):
         data = cut(data, MAX_LINE_BYTES)
         body = encode(data)
     text = f'{{"type":"event","seq":{seq},"kind":"{kind.value}","at":"{at}","data":{body}}}'

@@ -28,7 +28,8 @@ def encode(value: object) -> str:
     """
     try:
         text = _dumps(value)
-        text.encode()
+        if not text.isascii():
+            text.encode()
         odd = _is_deep(text, value)
     except (TypeError, ValueError, RecursionError):  # UnicodeEncodeError is a ValueError
         odd = True
