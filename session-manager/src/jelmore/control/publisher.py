@@ -42,8 +42,8 @@ class _Waiting:
 
     items: deque[str | Output] = field(default_factory=deque)
     state: str | None = None
-    nudge: str | None = None
-    """The state to publish when output could not be published: it makes readers check PostgreSQL."""
+    nudge: Session | None = None
+    """Whose state to publish when output could not be published: it makes readers check PostgreSQL."""
 
     record: Session | None = None
     expire_s: int | None = None
@@ -95,7 +95,7 @@ class Publisher:
         """Publish output that PostgreSQL holds, and the record saved with it."""
         self._streams.feed(saved.id, outputs)
         self._add(saved.id, outputs)
-        self._for(saved.id).nudge = _state_frame(saved)
+        self._for(saved.id).nudge = saved
         self.saved(before, saved)
 
     def saved(self, before: Session, saved: Session) -> None:
@@ -182,8 +182,8 @@ class Publisher:
             while waiting.items and isinstance(waiting.items[0], Output) and size < _BATCH_BYTES:
                 size += _size(waiting.items[0])
                 outputs.append(cast("Output", self._next(waiting)))
-            if not await self._tails.append(session_id, outputs):
-                waiting.state = waiting.state or waiting.nudge  # makes readers check PostgreSQL
+            if not await self._tails.append(session_id, outputs) and waiting.nudge is not None:
+                waiting.state = waiting.state or _state_frame(waiting.nudge)
         if waiting.items:
             return  # let the other sessions have their turn
         if (state := waiting.state) is not None:

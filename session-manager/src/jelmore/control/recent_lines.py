@@ -60,6 +60,6 @@ class Chunk:
 
 def chunk_of(lines: Sequence[tuple[int, str]], asked: int, most_bytes: int) -> Chunk:
     """Return as many lines as fit in `most_bytes`, at least one. `asked` is how many lines were asked for."""
-    sums = accumulate(len(text.encode()) for _, text in lines)
+    sums = accumulate(len(text) if text.isascii() else len(text.encode()) for _, text in lines)
     fitting = sum(place == 0 or size <= most_bytes for place, size in enumerate(sums))
     return Chunk(lines[:fitting], more=fitting < len(lines) or (0 < asked <= fitting))

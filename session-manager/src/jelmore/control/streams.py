@@ -221,8 +221,9 @@ class Streams:
         return max(_LEAST_CHUNK_BYTES, min(_CHUNK_BYTES, _ALL_CHUNKS_BYTES // max(self.readers(), 1)))
 
     def _give_frame(self, watched: _Watched, text: str, *, must_load: bool = True) -> None:
+        delta = is_delta(text)
         for reader in watched.readers:
-            if is_delta(text):
+            if delta:
                 reader.deltas.append(text)
             else:
                 reader.state_moved = True

@@ -36,7 +36,7 @@ def storable(session: Session) -> Session:
     if failure is not None:
         tail = tuple(map(clean_text, failure.log_tail))
         failure = replace(failure, message=clean_text(failure.message), log_tail=tail)
-    return replace(session, failure=failure, **cleaned)
+    return replace(session, failure=failure, **cleaned) if failure is not None or cleaned else session
 
 
 def is_stored(session: Session) -> bool:
