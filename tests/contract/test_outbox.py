@@ -1,25 +1,21 @@
 """The outbox's contract, on the fake and on PostgreSQL."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
-import pytest_asyncio
 
 from jelmore.drivers.postgres_outbox import PostgresOutbox
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.session.errors import DependencyError
 from tests.contract.outbox_contract import OutboxContract, held
+from tests.contract.stores import OnMemory, OnPostgres
 from tests.fakes.memory_store import MemoryOutbox, MemoryStore
 
 pytestmark = pytest.mark.contract
 
 
-class TestMemoryOutbox(OutboxContract):
-    @pytest.fixture
-    def store(self) -> MemoryStore:
-        return MemoryStore()
-
+class TestMemoryOutbox(OnMemory, OutboxContract):
     @pytest.fixture
     def another(self, store: MemoryStore) -> Callable[[], MemoryOutbox]:
         lock = asyncio.Lock()
@@ -27,13 +23,7 @@ class TestMemoryOutbox(OutboxContract):
 
 
 @pytest.mark.integration
-class TestPostgresOutbox(OutboxContract):
-    @pytest_asyncio.fixture
-    async def store(self, database_url: str) -> AsyncIterator[PostgresStore]:
-        store = PostgresStore(database_url)
-        yield store
-        await store.close()
-
+class TestPostgresOutbox(OnPostgres, OutboxContract):
     @pytest.fixture
     def another(self, store: PostgresStore, database_url: str) -> Callable[[], PostgresOutbox]:
         return lambda: PostgresOutbox(database_url, store.wrote)

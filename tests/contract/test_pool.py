@@ -10,30 +10,21 @@ from jelmore.drivers.postgres_pool import PostgresPool
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.session.warm_start import WarmStart
 from tests.contract.pool_contract import PoolContract, create, ready
+from tests.contract.stores import OnMemory, OnPostgres
 from tests.fakes.memory_pool import MemoryPool
 from tests.fakes.memory_store import MemoryStore
 
 pytestmark = pytest.mark.contract
 
 
-class TestMemoryPool(PoolContract):
-    @pytest.fixture
-    def store(self) -> MemoryStore:
-        return MemoryStore()
-
+class TestMemoryPool(OnMemory, PoolContract):
     @pytest.fixture
     def pool(self, store: MemoryStore) -> MemoryPool:
         return MemoryPool(store)
 
 
 @pytest.mark.integration
-class TestPostgresPool(PoolContract):
-    @pytest_asyncio.fixture
-    async def store(self, database_url: str) -> AsyncIterator[PostgresStore]:
-        store = PostgresStore(database_url)
-        yield store
-        await store.close()
-
+class TestPostgresPool(OnPostgres, PoolContract):
     @pytest_asyncio.fixture
     async def pool(self, database_url: str) -> AsyncIterator[PostgresPool]:
         pool = PostgresPool(database_url, connections=12)

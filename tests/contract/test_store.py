@@ -1,11 +1,9 @@
 """The store's contract, on the fake and on PostgreSQL."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-import pytest_asyncio
 
 from jelmore.drivers import sql
 from jelmore.drivers.postgres_calls import SERVER_SETTINGS, Database
@@ -15,26 +13,18 @@ from jelmore.session.errors import DependencyError, FaultError
 from tests.contract.keys_contract import KeysContract
 from tests.contract.session_list_contract import SessionListContract
 from tests.contract.store_contract import StoreContract
-from tests.fakes.memory_store import MemoryStore
+from tests.contract.stores import OnMemory, OnPostgres
 from tests.support.records import created
 
 pytestmark = pytest.mark.contract
 
 
-class TestMemoryStore(StoreContract, SessionListContract, KeysContract):
-    @pytest.fixture
-    def store(self) -> MemoryStore:
-        return MemoryStore()
+class TestMemoryStore(OnMemory, StoreContract, SessionListContract, KeysContract):
+    pass
 
 
 @pytest.mark.integration
-class TestPostgresStore(StoreContract, SessionListContract, KeysContract):
-    @pytest_asyncio.fixture
-    async def store(self, database_url: str) -> AsyncIterator[PostgresStore]:
-        store = PostgresStore(database_url)
-        yield store
-        await store.close()
-
+class TestPostgresStore(OnPostgres, StoreContract, SessionListContract, KeysContract):
     async def test_what_a_list_shows_cannot_be_saved(self, store: PostgresStore) -> None:
         session = await created(store)
         [shown], _ = await store.list(ListQuery(limit=1))

@@ -18,6 +18,7 @@ from jelmore_protocol.control import AgentOptions, Init
 from jelmore_protocol.transcripts import TranscriptLine
 from jelmore_runner.agents.claude.mirror import Mirror
 from jelmore_runner.transcripts import Transcripts
+from tests.contract.stores import OnMemory, OnPostgres
 from tests.contract.transcripts_contract import TranscriptsContract, entry
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.memory_transcripts import MemoryTranscripts
@@ -26,11 +27,7 @@ from tests.support.records import created, ended
 pytestmark = pytest.mark.contract
 
 
-class TestMemoryTranscripts(TranscriptsContract):
-    @pytest.fixture
-    def store(self) -> MemoryStore:
-        return MemoryStore()
-
+class TestMemoryTranscripts(OnMemory, TranscriptsContract):
     @pytest.fixture
     def transcripts(self, store: MemoryStore) -> MemoryTranscripts:
         return MemoryTranscripts(store)
@@ -74,13 +71,7 @@ class WholeWay:
 
 
 @pytest.mark.integration
-class TestPostgresTranscripts(TranscriptsContract):
-    @pytest_asyncio.fixture
-    async def store(self, database_url: str) -> AsyncIterator[PostgresStore]:
-        store = PostgresStore(database_url)
-        yield store
-        await store.close()
-
+class TestPostgresTranscripts(OnPostgres, TranscriptsContract):
     @pytest_asyncio.fixture
     async def transcripts(self, database_url: str) -> AsyncIterator[PostgresTranscripts]:
         transcripts = PostgresTranscripts(database_url)

@@ -8,6 +8,7 @@ import pytest_asyncio
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.drivers.postgres_usage import PostgresUsage
 from jelmore.ports.usage import UsageBy, UsageQuery
+from tests.contract.stores import OnMemory, OnPostgres
 from tests.contract.usage_contract import NOON, UsageContract, spent, turn
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.memory_usage import MemoryUsage
@@ -16,24 +17,14 @@ from tests.support.records import ended
 pytestmark = pytest.mark.contract
 
 
-class TestMemoryUsage(UsageContract):
-    @pytest.fixture
-    def store(self) -> MemoryStore:
-        return MemoryStore()
-
+class TestMemoryUsage(OnMemory, UsageContract):
     @pytest.fixture
     def usage(self, store: MemoryStore) -> MemoryUsage:
         return MemoryUsage(store)
 
 
 @pytest.mark.integration
-class TestPostgresUsage(UsageContract):
-    @pytest_asyncio.fixture
-    async def store(self, database_url: str) -> AsyncIterator[PostgresStore]:
-        store = PostgresStore(database_url)
-        yield store
-        await store.close()
-
+class TestPostgresUsage(OnPostgres, UsageContract):
     @pytest_asyncio.fixture
     async def usage(self, database_url: str) -> AsyncIterator[PostgresUsage]:
         usage = PostgresUsage(database_url)
