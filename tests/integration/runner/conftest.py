@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.integration.runner.harness import Runner, free_port
+from tests.integration.runner.recording_model import RecordingModel, recording_model
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +35,11 @@ def runner(demo_model: str) -> Iterator[Runner]:
         if runner.process is not None and runner.process.poll() is None:
             runner.terminate()
         print(runner.log)
+
+
+@pytest.fixture
+def model(runner: Runner) -> Iterator[RecordingModel]:
+    """A model that keeps what it is asked. The runner has it in place of the demo model."""
+    with recording_model() as model:
+        runner.gateway = model.address
+        yield model

@@ -4,15 +4,14 @@ import base64
 import json
 import struct
 import zlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.integration.runner.harness import Runner
-from tests.integration.runner.recording_model import RecordingModel, recording_model
+from tests.integration.runner.recording_model import RecordingModel
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("model")]
 
 
 def png(size: int) -> bytes:
@@ -29,18 +28,6 @@ def png(size: int) -> bytes:
 def image(content: bytes) -> dict[str, Any]:
     data = base64.b64encode(content).decode()
     return {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
-
-
-@pytest.fixture
-def model() -> Iterator[RecordingModel]:
-    with recording_model() as model:
-        yield model
-
-
-@pytest.fixture
-def runner(runner: Runner, model: RecordingModel) -> Runner:
-    runner.gateway = model.address
-    return runner
 
 
 def blocks(model: RecordingModel, kind: str) -> list[dict[str, Any]]:

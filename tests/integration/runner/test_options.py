@@ -2,16 +2,15 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.runner.harness import Client, Runner
-from tests.integration.runner.recording_model import RecordingModel, recording_model
+from tests.integration.runner.recording_model import RecordingModel
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("model")]
 
 HOOK = {"matcher": "*", "hooks": [{"type": "command", "command": "touch $CLAUDE_PROJECT_DIR/hook-ran"}]}
 REPOSITORY: dict[str, str] = {
@@ -27,18 +26,6 @@ REPOSITORY: dict[str, str] = {
     ".claude/agents/reviewer.md": "---\nname: reviewer\ndescription: reviews\n---\nYou review.",
     ".claude/skills/painting/SKILL.md": "---\nname: painting\ndescription: paints houses\n---\nPaint it.",
 }
-
-
-@pytest.fixture
-def model() -> Iterator[RecordingModel]:
-    with recording_model() as model:
-        yield model
-
-
-@pytest.fixture
-def runner(runner: Runner, model: RecordingModel) -> Runner:
-    runner.gateway = model.address
-    return runner
 
 
 def workspace(runner: Runner, files: dict[str, str]) -> Path:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +9,10 @@ import httpx
 import pytest
 
 from tests.integration.runner.harness import Client, Runner, eventually
-from tests.integration.runner.recording_model import RecordingModel, recording_model
+from tests.integration.runner.recording_model import RecordingModel
 from tests.integration.runner.test_transcripts import Manager, messages_of, on_volume, transcript_of
 
-pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def model() -> Iterator[RecordingModel]:
-    with recording_model() as model:
-        yield model
-
-
-@pytest.fixture
-def runner(runner: Runner, model: RecordingModel) -> Runner:
-    runner.gateway = model.address
-    return runner
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("model")]
 
 
 def workspace(runner: Runner) -> Path:
