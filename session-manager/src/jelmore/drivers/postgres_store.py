@@ -218,12 +218,11 @@ class PostgresStore:
         """Return sessions that ended before that moment, longest ago first."""
         return [row["id"] for row in await self._database.rows(_SESSIONS["expired"], ended_before=ended_before)]
 
-    # --- output and events
-
     async def slots_used(self) -> int:
         """Return how many sessions hold a slot."""
-        async with self._database.connection() as connection:
-            return int(await connection.fetchval(_SESSIONS["count_slots"]))
+        return int(await self._value(_SESSIONS["count_slots"]))
+
+    # --- output and events
 
     async def output(
         self, session_id: UUID, after: int, limit: int, kinds: Sequence[str] = (), *, max_bytes: int | None = None
