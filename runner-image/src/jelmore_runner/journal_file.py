@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from jelmore_protocol.events import read_json
 
 FILE_MODE: Final = 0o600
-MAX_SEQ: Final = 2**63 - 1
+_MAX_INDEXED_SEQ: Final = 2**63 - 1
 
 
 class Disk(Protocol):
@@ -139,7 +139,7 @@ def _event(line: bytes, last: int) -> dict[str, Any] | None:
         return None
     good = isinstance(event, dict) and isinstance(event.get("data"), dict) and isinstance(event.get("kind"), str)
     # `type`: true is an int for Python. The bound is that of the index.
-    return event if good and type(event.get("seq")) is int and last < event["seq"] <= MAX_SEQ else None
+    return event if good and type(event.get("seq")) is int and last < event["seq"] <= _MAX_INDEXED_SEQ else None
 
 
 def _read_exactly(descriptor: int, offset: int, length: int) -> bytes:
