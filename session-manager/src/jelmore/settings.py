@@ -180,6 +180,7 @@ class Settings(SignInSettings):
         le=MAX_ASK_S,
         description="Seconds that a connection waits for a person where the session's `network` says so.",
     )
+    # --- files, transcripts and pushes
     upload_bytes: int = Field(
         4 * 1024**3, ge=1024, description="Most bytes of one upload into a workspace, packed or not."
     )
@@ -195,7 +196,7 @@ class Settings(SignInSettings):
         description="Prefix that a branch must have for a session's commits to be pushed to it. Empty: none.",
     )
 
-    # --- time, in seconds; 0 means never
+    # --- idle sessions; 0 means never
     timeout_minutes: float = Field(
         30, ge=0, description="Minutes a session may wait for input before JELMORE_ON_TIMEOUT is done."
     )
@@ -217,6 +218,7 @@ class Settings(SignInSettings):
         description="What the timeout does: hibernate removes the container and keeps the session; the next input "
         "resumes it. terminate ends the session.",
     )
+    # --- starts, ends and health of sessions
     start_timeout_s: float = Field(60, gt=0, description="A session that is not ready by then has failed.")
     stop_timeout_s: float = Field(10, gt=0, description="Time that Claude Code has to end before it is killed.")
     probe_every_s: float = Field(30, gt=0, description="Interval between two health probes of a session.")
@@ -226,6 +228,7 @@ class Settings(SignInSettings):
     restart_window_s: float = Field(
         600, gt=0, description="Time without a restart after which earlier restarts no longer count."
     )
+    # --- upkeep, and how long what is kept
     sweep_every_s: float = Field(300, gt=0, description="Interval between two sweeps for objects that no session owns.")
     monitor_every_s: float = Field(60, gt=0, description="Interval between two checks of every session.")
     quarantine_s: float = Field(
@@ -249,6 +252,7 @@ class Settings(SignInSettings):
         ge=0,
         description="Bytes of events that NATS keeps; the oldest are removed. Set when the stream is made. 0: all.",
     )
+    # --- bounds of the installation; 0 means none
     min_free_disk_bytes: int = Field(
         1024 * MEBIBYTE,
         ge=0,
