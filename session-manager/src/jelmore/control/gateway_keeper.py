@@ -79,7 +79,7 @@ class GatewayKeeper:
         self._revoking = asyncio.Event()
         self._compared: tuple[str, datetime] | None = None  # the run of the gateway that was compared last
         self._compare_at = 0.0
-        self.holds: bool | None = None  # whether the gateway can hold members of the warm pool; None: not known yet
+        self.can_hold: bool | None = None  # whether the gateway can hold members of the warm pool; None: not known yet
         self.servers: Sequence[ServerState] = ()  # what registered MCP servers answered last
         self.local_servers: Sequence[LocalServer] = ()  # the operator's stdio MCP servers
         self.credentials: Sequence[CredentialState] = ()  # how the last request for each access token went
@@ -178,7 +178,7 @@ class GatewayKeeper:
         self._wake.clear()
         await self._send()
         health = await self._gateway.health()
-        self.servers, self.credentials, self.holds = health.servers, health.credentials, health.holds
+        self.servers, self.credentials, self.can_hold = health.servers, health.credentials, health.holds
         self.local_servers = health.local_servers
         await self._configure(health)
         await self._collect(health)

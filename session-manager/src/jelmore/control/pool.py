@@ -276,18 +276,18 @@ class WarmPool:
             free_slots=self._defaults.most_live - demand.slots_used,
             starting_sessions=demand.starting,
             memory=self._memory.read(),
-            wanted=not self._defaults.draining and self._gateway.holds is not False,
+            wanted=not self._defaults.draining and self._gateway.can_hold is not False,
             may_add=await self._may_add(),
         )
 
     async def _may_add(self) -> bool:
-        if self._gateway.holds is False:
+        if self._gateway.can_hold is False:
             self._noted = "the gateway is of an earlier version and cannot hold sandboxes; update it"
         try:
             await self._disk.check()
         except CapacityError as error:
             self._noted = str(error)
-        return self._gateway.holds is True and not self._noted
+        return self._gateway.can_hold is True and not self._noted
 
     # --- acts
 
