@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jelmore.session.attendance import GRACE_S, MAX_SHOWN, Person, Room, merged, received, report_of
+from jelmore.session.attendance import GRACE_S, MAX_SHOWN, LocalAttendance, Person, merged, received, report_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -15,24 +15,24 @@ def person(name: str, after_s: float = 0) -> Person:
 
 
 def test_a_person_is_there_until_a_while_after_the_last_stream() -> None:
-    room = Room()
-    assert room.enter(person("ann"))
-    assert not room.enter(person("ann")), "a second tab is no second person"
-    assert room.leave("key_ann", 10) is None
-    assert room.leave("key_ann", 20) == 20 + GRACE_S
-    assert not room.clear(20 + GRACE_S / 2)
-    assert [each.name for each in room.people] == ["ann"]
-    assert room.clear(20 + GRACE_S)
-    assert (room.people, room.next_exit) == ([], None)
+    local = LocalAttendance()
+    assert local.enter(person("ann"))
+    assert not local.enter(person("ann")), "a second tab is no second person"
+    assert local.leave("key_ann", 10) is None
+    assert local.leave("key_ann", 20) == 20 + GRACE_S
+    assert not local.clear(20 + GRACE_S / 2)
+    assert [each.name for each in local.people] == ["ann"]
+    assert local.clear(20 + GRACE_S)
+    assert (local.people, local.next_exit) == ([], None)
 
 
 def test_a_reload_is_not_leaving() -> None:
-    room = Room()
-    room.enter(person("ann"))
-    room.leave("key_ann", 10)
-    assert not room.enter(person("ann", 99))
-    assert not room.clear(10 + GRACE_S)
-    assert room.people == [person("ann")], "and she is there since she came"
+    local = LocalAttendance()
+    local.enter(person("ann"))
+    local.leave("key_ann", 10)
+    assert not local.enter(person("ann", 99))
+    assert not local.clear(10 + GRACE_S)
+    assert local.people == [person("ann")], "and she is there since she came"
 
 
 def test_managers_receive_what_others_report() -> None:

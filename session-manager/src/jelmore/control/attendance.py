@@ -17,7 +17,7 @@ from jelmore.control.requests import Caller
 from jelmore.ports import LiveOutput, Role
 from jelmore.ports.attendance import AttendanceBoard
 from jelmore.ports.people import ParticipantRole
-from jelmore.session.attendance import Attendance, Person, Room, merged, received, report_of
+from jelmore.session.attendance import Attendance, LocalAttendance, Person, merged, received, report_of
 from jelmore.session.errors import JelmoreError
 
 TTL_S: Final = 45
@@ -40,7 +40,7 @@ class AttendanceKeeper:
         self._redis = redis
         self._feed = feed
         self._manager = manager
-        self._rooms: dict[UUID, Room] = {}
+        self._local: dict[UUID, LocalAttendance] = {}
         self._changed: set[UUID] = set()
         self._wake = asyncio.Event()
         self._next_exit: float | None = None
@@ -49,18 +49,18 @@ class AttendanceKeeper:
     @contextmanager
     def present(self, session_id: UUID, caller: Caller) -> Iterator[None]:
         """Count one stream of a caller while the block runs. The caller has counted it within the limits of streams."""
-        room = self._rooms.setdefault(session_id, Room())
+        local = self._local.setdefault(session_id, LocalAttendance())
         now = datetime.now(UTC)
         since = now.replace(
             microsecond=now.microsecond // 1000 * 1000
         )  # as it is reported, so that all agree on the order
         person = Person(caller.subject, caller.key.name, _role(caller).value, since)
-        if room.enter(person):
+        if local.enter(person):
             self._touch(session_id)
         try:
             yield
         finally:
-            exit_at = room.leave(person.id, time.monotonic())
+            exit_at = local.leave(person.id, time.monotonic())
             if exit_at is not None and self._next_exit is None:
                 self._next_exit = exit_at
                 self._wake.set()
@@ -76,7 +76,7 @@ class AttendanceKeeper:
 
     def report(self) -> Mapping[str, Any]:
         """Return how many sessions somebody looks at here."""
-        return {"sessions": len(self._rooms)}
+        return {"sessions": len(self._local)}
 
     async def run(self) -> None:
         """Report to the others what changes here, and all of it again before it expires, until cancelled."""
@@ -94,17 +94,17 @@ class AttendanceKeeper:
                 await self._report(session_id)
             if now >= refresh_at:
                 refresh_at = now + _REFRESH_S
-                for session_id in [each for each in self._rooms if each not in changed]:
+                for session_id in [each for each in self._local if each not in changed]:
                     await self._report(session_id)
 
     def _clear(self, now: float) -> None:
         if self._next_exit is None or self._next_exit > now:
             return
         exits = []
-        for session_id, room in list(self._rooms.items()):
-            if room.clear(now):
+        for session_id, local in list(self._local.items()):
+            if local.clear(now):
                 self._touch(session_id)
-            if (exit_at := room.next_exit) is not None:
+            if (exit_at := local.next_exit) is not None:
                 exits.append(exit_at)
         self._next_exit = min(exits, default=None)
 
@@ -124,14 +124,14 @@ class AttendanceKeeper:
             self._feed(session_id, frame)
             with suppress(JelmoreError):
                 await self._redis.call(lambda: self._live.publish(session_id, frame))
-        if not here and session_id in self._rooms and not self._rooms[session_id].people:
-            del self._rooms[session_id]
+        if not here and session_id in self._local and not self._local[session_id].people:
+            del self._local[session_id]
             self._announced.pop(session_id, None)
             self._feed(session_id, "")
 
     def _here(self, session_id: UUID) -> list[Person]:
-        room = self._rooms.get(session_id)
-        return room.people if room is not None else []
+        local = self._local.get(session_id)
+        return local.people if local is not None else []
 
 
 def _role(caller: Caller) -> ParticipantRole:

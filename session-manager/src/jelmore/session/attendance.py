@@ -51,7 +51,7 @@ class _Entry:
 
 
 @dataclass(slots=True)
-class Room:
+class LocalAttendance:
     """The people of one session at one manager. Moments are seconds of a monotonic clock."""
 
     _entries: dict[str, _Entry] = field(default_factory=dict)
