@@ -7,7 +7,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from datetime import datetime
-from typing import Any, Protocol
+from functools import cache
+from typing import Any, Final, Protocol
 
 from jelmore.ports import ApiKey, Probe, Role, StoredEvent
 from jelmore.ports.store import short_query
@@ -22,6 +23,13 @@ from jelmore.session.search import searchable
 from jelmore.session.states import Presence, SessionStatus, WaitingFor, Wanted
 from jelmore.session.usage import turn_usages
 from jelmore.session.warm_start import WarmStart
+
+_CONVERTED: Final = frozenset(
+    {"spec", "metadata", "usage", "failure", "status", "wanted", "presence", "warm_start", "waiting_for", "pending"}
+    | {"resources", "unanswered", "pending_inputs", "tags", "stored"}
+)
+_AS_IN_THE_ROW: Final = tuple(field.name for field in fields(Session) if field.name not in _CONVERTED)
+"""The fields of a session that a row has as they are."""
 
 
 class Row(Protocol):
@@ -131,30 +139,8 @@ def _session(row: Row, spec: dict[str, Any]) -> Session:
     failure = row["failure"] and _build(Failure, json.loads(row["failure"]))
     if failure:
         failure = replace(failure, log_tail=tuple(failure.log_tail))
-    same = {
-        field.name: row[field.name]
-        for field in fields(Session)
-        if field.name
-        not in {
-            "spec",
-            "metadata",
-            "usage",
-            "failure",
-            "status",
-            "wanted",
-            "presence",
-            "warm_start",
-            "waiting_for",
-            "pending",
-            "resources",
-            "unanswered",
-            "pending_inputs",
-            "tags",
-            "stored",
-        }
-    }
     return Session(
-        **same,
+        **{name: row[name] for name in _AS_IN_THE_ROW},
         status=SessionStatus(row["status"]),
         wanted=Wanted(row["wanted"]),
         presence=Presence(row["presence"]),
@@ -173,13 +159,12 @@ def _session(row: Row, spec: dict[str, Any]) -> Session:
 
 
 def _spec_of(stored: dict[str, Any]) -> Spec:
-    spec = _build(Spec, stored)
-    return replace(
-        spec,
-        allowed_tools=tuple(spec.allowed_tools),
-        limits=_build(Limits, stored.get("limits") or {}),
-        timing=_build(Timing, stored.get("timing") or {}),
-    )
+    converted = {
+        "allowed_tools": tuple(stored.get("allowed_tools", ())),
+        "limits": _build(Limits, stored.get("limits") or {}),
+        "timing": _build(Timing, stored.get("timing") or {}),
+    }
+    return _build(Spec, {**stored, **converted})
 
 
 def _resources_json(resources: Resources) -> str:
@@ -202,8 +187,14 @@ def _resources_of(stored: dict[str, Any]) -> Resources:
 
 
 def _build[T](kind: type[T], stored: dict[str, Any]) -> T:
-    known = {field.name for field in fields(kind)}  # type: ignore[arg-type] # every `kind` here is a dataclass
+    known = _names(kind)  # type: ignore[arg-type] # a class is hashable
     return kind(**{name: value for name, value in stored.items() if name in known})
+
+
+@cache
+def _names(kind: type) -> frozenset[str]:
+    """Return the names of a dataclass's fields. Each row needs those of several classes."""
+    return frozenset(field.name for field in fields(kind))
 
 
 def output_of(row: Row) -> Output:
