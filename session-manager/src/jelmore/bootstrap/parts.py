@@ -17,7 +17,7 @@ from jelmore.bootstrap.gateway_services import GatewayServices
 from jelmore.bootstrap.history_services import HistoryServices
 from jelmore.bootstrap.loops import Loop, leader_loop, states
 from jelmore.bootstrap.operator_services import OperatorServices
-from jelmore.bootstrap.pool_services import PoolServices
+from jelmore.bootstrap.pool_services import PoolServices, has_pool
 from jelmore.bootstrap.sign_in_services import SignInServices
 from jelmore.bootstrap.usage_services import UsageServices
 from jelmore.control.access import Access
@@ -125,7 +125,7 @@ class Parts:
     def _add_sessions(self) -> None:
         """Add what runs sessions: the calls on them, the relays, and the reconciler with its prober."""
         settings, drivers = self._settings, self._drivers
-        self.defaults = _defaults(settings)
+        self.defaults = _defaults(settings, self.profiles)
         keeper = self.gateway_services.keeper
         self.pool_services = PoolServices(
             settings, drivers, self._ports, keeper, self.defaults, self.profiles, self.disk
@@ -329,7 +329,7 @@ class Parts:
             await self.enqueue_unfinished()
 
 
-def _defaults(settings: Settings) -> Defaults:
+def _defaults(settings: Settings, profiles: Profiles) -> Defaults:
     return Defaults(
         limits=settings.limits,
         ceiling=settings.ceiling,
@@ -339,6 +339,7 @@ def _defaults(settings: Settings) -> Defaults:
         stop_patience_s=settings.stop_timeout_s + 30,
         max_network=settings.max_network,
         package_hosts=bool(settings.package_host_list),
+        warm=lambda: has_pool(profiles, settings.pool_size),
     )
 
 

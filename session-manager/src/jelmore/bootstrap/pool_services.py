@@ -38,6 +38,11 @@ def pool_size(profile: Profile, deployments: int) -> int:
     return deployments if profile.name == DEFAULT_NAME else 0
 
 
+def has_pool(profiles: Profiles, deployments: int) -> bool:
+    """Return whether any profile keeps members."""
+    return any(pool_size(each, deployments) for each in profiles.all)
+
+
 class PoolServices:
     """The warm pool of one manager, and its loop."""
 
@@ -65,7 +70,6 @@ class PoolServices:
                 if (size := pool_size(each, settings.pool_size))
             ]
 
-        defaults.warm = lambda: any(pool_size(each, settings.pool_size) for each in profiles.all)
         rules = Rules(
             0,
             settings.pool_max_age_s,
