@@ -107,7 +107,7 @@ async def _runner(folder: Path, session_id: str) -> AsyncIterator[Journal]:
             gateway_token="none",
         )
     )
-    yield (await runner.opened_session()).journal
+    yield (await runner.opened_conversation()).journal
     runner.stop(Stop(reason="measured", grace_s=0))
     async with asyncio.timeout(_END_S):
         await runner.finished.wait()

@@ -132,8 +132,8 @@ def _conversation_routes(runner: Runner) -> list[Route]:
 
     async def accept_input(request: Request) -> BaseModel:
         wanted = _traced(await body_of(request, control.InputRequest), request)
-        session = await runner.opened_session()
-        return control.InputAccepted(seq=await session.accept(wanted))
+        conversation = await runner.opened_conversation()
+        return control.InputAccepted(seq=await conversation.accept(wanted))
 
     async def interrupt(_: Request) -> BaseModel:
         await runner.interrupt()
@@ -141,8 +141,8 @@ def _conversation_routes(runner: Runner) -> list[Route]:
 
     async def answer(request: Request) -> BaseModel:
         wanted = await body_of(request, control.PermissionAnswer)
-        session = await runner.opened_session()
-        return control.InputAccepted(seq=await session.requests.answer(request.path_params["request_id"], wanted))
+        conversation = await runner.opened_conversation()
+        return control.InputAccepted(seq=await conversation.requests.answer(request.path_params["request_id"], wanted))
 
     async def attachment(request: Request) -> Response:
         content = await asyncio.to_thread(runner.attachments.read, request.path_params["id"])
@@ -182,12 +182,12 @@ def _egress_routes(runner: Runner) -> list[Route]:
 
     async def ask(request: Request) -> BaseModel:
         wanted = await body_of(request, control.EgressAsk)
-        return control.InputAccepted(seq=await (await runner.opened_session()).requests.ask_egress(wanted))
+        return control.InputAccepted(seq=await (await runner.opened_conversation()).requests.ask_egress(wanted))
 
     async def settle(request: Request) -> BaseModel:
         outcome = await body_of(request, control.EgressOutcome)
-        session = await runner.opened_session()
-        return control.InputAccepted(seq=await session.requests.settle_egress(request.path_params["id"], outcome))
+        conversation = await runner.opened_conversation()
+        return control.InputAccepted(seq=await conversation.requests.settle_egress(request.path_params["id"], outcome))
 
     return [
         Route("/egress-requests", _answering(ask), methods=["POST"]),
@@ -212,14 +212,14 @@ def _agent_routes(runner: Runner) -> list[Route]:
 
     async def answer_within(request: Request) -> BaseModel:
         wanted = await body_of(request, control.AnswerWithin)
-        (await runner.opened_session()).requests.answer_within_s = wanted.seconds
+        (await runner.opened_conversation()).requests.answer_within_s = wanted.seconds
         return runner.health()
 
     async def rewinding(request: Request) -> BaseModel:
         wanted = await body_of(request, RewindRequest)
-        session = await runner.opened_session()
+        conversation = await runner.opened_conversation()
         assert runner.snapshots is not None  # noqa: S101 - it is there with the session
-        return control.InputAccepted(seq=await rewind(session, runner.live_agent, runner.snapshots, wanted))
+        return control.InputAccepted(seq=await rewind(conversation, runner.live_agent, runner.snapshots, wanted))
 
     async def commands(_: Request) -> BaseModel:
         return control.Commands(commands=await runner.live_agent().commands())
@@ -262,7 +262,7 @@ def _limit_routes(runner: Runner) -> list[Route]:
 
     async def budget(request: Request) -> BaseModel:
         wanted = await body_of(request, control.Budget)
-        (await runner.opened_session()).set_budget(wanted.pause_at_usd)
+        (await runner.opened_conversation()).set_budget(wanted.pause_at_usd)
         return runner.health()
 
     return [
@@ -287,15 +287,15 @@ def _transcript_routes(runner: Runner) -> list[BaseRoute]:
 
 def _queue_routes(runner: Runner) -> list[Route]:
     async def queue(_: Request) -> BaseModel:
-        return control.Queue(inputs=(await runner.opened_session()).waiting_inputs())
+        return control.Queue(inputs=(await runner.opened_conversation()).waiting_inputs())
 
     async def change_input(request: Request) -> BaseModel:
         wanted = await body_of(request, control.ChangeInput)
-        return control.InputAccepted(seq=await (await runner.opened_session()).change_input(wanted))
+        return control.InputAccepted(seq=await (await runner.opened_conversation()).change_input(wanted))
 
     async def cancel_input(request: Request) -> BaseModel:
         wanted = await body_of(request, control.CancelInput)
-        return control.InputAccepted(seq=await (await runner.opened_session()).cancel_input(wanted))
+        return control.InputAccepted(seq=await (await runner.opened_conversation()).cancel_input(wanted))
 
     return [
         Route("/queue", _answering(queue)),

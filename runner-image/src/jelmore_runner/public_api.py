@@ -119,27 +119,27 @@ class RunnerBackend(ClientBackend):
             by=client.admission.holder,
             expand=frame.expand,
         )
-        return await self._session().accept(request)
+        return await self._conversation().accept(request)
 
     async def change_input(self, client: Client, frame: ChangeInputFrame) -> int | None:
         """Change the text of an input that waits and return the seq of the event. Raises RefusedError."""
         change = ChangeInput(id=frame.input_id, input=frame.input, by=client.admission.holder)
-        return await self._session().change_input(change)
+        return await self._conversation().change_input(change)
 
     async def cancel_input(self, client: Client, frame: CancelInputFrame) -> int | None:
         """Remove an input that waits and return the seq of the event. Raises RefusedError."""
-        return await self._session().cancel_input(CancelInput(id=frame.input_id, by=client.admission.holder))
+        return await self._conversation().cancel_input(CancelInput(id=frame.input_id, by=client.admission.holder))
 
     async def interrupt(self, client: Client) -> None:  # noqa: ARG002 - the backend's signature
         """Stop the running turn. Raises RefusedError."""
-        self._session()
+        self._conversation()
         await self._runner.interrupt()
 
     async def answer(self, client: Client, frame: PermissionFrame) -> int | None:
         """Answer a pending request and return the seq of the event. Raises RefusedError."""
-        return await self._session().requests.answer(frame.request_id, frame.answer(by=client.admission.holder))
+        return await self._conversation().requests.answer(frame.request_id, frame.answer(by=client.admission.holder))
 
-    def _session(self) -> Conversation:
+    def _conversation(self) -> Conversation:
         if self._runner.draining:  # this connection is being closed
             raise RefusedError(ErrorCode.UNAVAILABLE, "the session is being paused; connect again")
-        return self._runner.live_session()
+        return self._runner.live_conversation()

@@ -83,7 +83,7 @@ class Runner:
         self._started = asyncio.Event()  # set when the agent is ready, and when the run has ended
         self._journal: Journal | None = None
         self._projection = Projection()
-        self._session: Conversation | None = None
+        self._conversation: Conversation | None = None
         self._guard: WorkspaceGuard | None = None
         self._agent: AgentRun | None = None
         self.snapshots: Snapshots | None = None
@@ -123,44 +123,46 @@ class Runner:
         head = max(file.seqs[-1] if len(file.seqs) else 0, init.after)
         self._journal = journal = Journal(file, head, self._committed, budget=budget_of(file.size, init.output_limits))
         self._supervisor.start("journal", journal.run())
-        self._session = session = Conversation(journal, self._projection, self.hub, self.attachments)
-        session.budget_usd = init.options.max_budget_usd
-        session.pause_at_usd = init.pause_at_usd
-        session.permission_mode = init.options.permission_mode
-        session.requests.answer_within_s = init.options.answer_within_s
-        session.requests.permission_modes = init.options.permission_modes
-        self.snapshots = Snapshots(self.settings, self.helpers, session, self._supervisor.start)
-        session.recover(file.dropped_bytes)
+        self._conversation = conversation = Conversation(journal, self._projection, self.hub, self.attachments)
+        conversation.budget_usd = init.options.max_budget_usd
+        conversation.pause_at_usd = init.pause_at_usd
+        conversation.permission_mode = init.options.permission_mode
+        conversation.requests.answer_within_s = init.options.answer_within_s
+        conversation.requests.permission_modes = init.options.permission_modes
+        self.snapshots = Snapshots(self.settings, self.helpers, conversation, self._supervisor.start)
+        conversation.recover(file.dropped_bytes)
         folders = (self.settings.workspace, self.settings.home, self.settings.state)
         end, below = self._end_descendants, partial(processes.descendants, os.getpid())
         callbacks = GuardCallbacks(self.interrupt, partial(end, processes.TERMINALS), partial(end, ()), below)
         self._guard = WorkspaceGuard(
-            session, folders, init.workspace_limit_bytes, callbacks, init.workspace_limit_files
+            conversation, folders, init.workspace_limit_bytes, callbacks, init.workspace_limit_files
         )
-        helper_failed = partial(session.error, "helper_failed")
+        helper_failed = partial(conversation.error, "helper_failed")
         self._supervisor.start_helper("workspace guard", self._guard.run, helper_failed)
         ways_out = self.preparation.ways_out
-        await self.preparation.let_out(init.gateway_token, lambda: session.trace)
+        await self.preparation.let_out(init.gateway_token, lambda: conversation.trace)
         if init.first_input is not None and init.first_input.id not in self._projection.inputs:
-            self._supervisor.start("first input", session.accept_first(init.first_input), may_end=True)
+            self._supervisor.start("first input", conversation.accept_first(init.first_input), may_end=True)
         environment = terminal_environment(self.settings, init, ways_out.egress_port)
         self._terminals = Terminals(self.settings, self.spawns, self._supervisor.start, environment)
-        self._setup = SetupScript(self.settings, session, self.spawns, environment)
-        files = FileChangeReporter(session, self.settings.workspace)
+        self._setup = SetupScript(self.settings, conversation, self.spawns, environment)
+        files = FileChangeReporter(conversation, self.settings.workspace)
         git = GitActivityReader(self.settings.workspace, GitPositions(self.settings.state / "git-positions.json"))
-        self._supervisor.start_helper("workspace watch", partial(watch_workspace, session, files, git), helper_failed)
+        self._supervisor.start_helper(
+            "workspace watch", partial(watch_workspace, conversation, files, git), helper_failed
+        )
         if self._stop is None:
             await self._setup.run(init.setup, self._became_open)
         resume = init.resume or self._projection.handed_over
         ahead, ports = await self.preparation.agent_for(init, file), (ways_out.gateway_port, ways_out.egress_port)
-        parts = (self.settings, init, session, files, ports[0], resume, self._became_ready, self.transcripts)
+        parts = (self.settings, init, conversation, files, ports[0], resume, self._became_ready, self.transcripts)
         self._agent = agent = self._make_agent(AgentContext(*parts, egress_port=ports[1], ahead=ahead))
         if self._stop is not None:
             agent.stop(self._stop)
         self._opened.set()
         exited = await agent.run()
         await self._terminals.end()
-        await journal.durable(session.agent_exited(exited.cause, exited.data))
+        await journal.durable(conversation.agent_exited(exited.cause, exited.data))
         self._error, self._exit_code = exited.error, exited.exit_code
         self._end()
 
@@ -214,7 +216,7 @@ class Runner:
         """Start or end draining: disconnect public clients and accept none. Raises RefusedError while there is work."""
         working, idle = self._orphans.scan(self.agent_pid) if on else ([], [])
         if on:
-            turn = self._session.turn if self._session is not None else None
+            turn = self._conversation.turn if self._conversation is not None else None
             typing = self._terminals.in_use() if self._terminals is not None else 0
             check_may_drain(turn, self.phase, working, terminals=typing, ports=self.ports.in_use())
         self.draining = on
@@ -237,8 +239,8 @@ class Runner:
     def _report_paused(self, idle: list[Orphan]) -> None:
         """Journal once which processes are paused with the session, so that clients do not wait for them."""
         pids = frozenset(orphan.pid for orphan in idle)
-        if self._session is not None and pids - self._reported_paused:
-            self._session.note(EventKind.PROCESSES_PAUSED, shown(idle))
+        if self._conversation is not None and pids - self._reported_paused:
+            self._conversation.note(EventKind.PROCESSES_PAUSED, shown(idle))
         self._reported_paused = pids
 
     async def interrupt(self) -> None:
@@ -281,24 +283,24 @@ class Runner:
             raise RefusedError(ErrorCode.UNAVAILABLE, "Claude Code is not running yet")
         return self._agent.live
 
-    def live_session(self) -> Conversation:
+    def live_conversation(self) -> Conversation:
         """Return the conversation. Raises RefusedError before the journal is open."""
-        if self._session is None:
+        if self._conversation is None:
             raise RefusedError(ErrorCode.UNAVAILABLE, "there is no session yet")
-        return self._session
+        return self._conversation
 
     async def opened_terminals(self) -> Terminals:
         """Return the terminals once the journal is read. Raises RefusedError before and after the session."""
-        await self.opened_session()
+        await self.opened_conversation()
         if self._terminals is None or self.phase is Phase.ENDED:
             raise RefusedError(ErrorCode.ENDED, "the session has ended")
         return self._terminals
 
-    async def opened_session(self) -> Conversation:
+    async def opened_conversation(self) -> Conversation:
         """Return the conversation once its journal is read. Raises RefusedError without an init or after a timeout."""
         if self.init is not None:
             await self._wait_opened()
-        return self.live_session()
+        return self.live_conversation()
 
     async def stream(self, client: Client, *, default: int | None) -> AsyncGenerator[Item]:
         """Yield `hello`, then deltas and every event after `client.after`, else after `default`, else from now on.
@@ -352,7 +354,7 @@ class Runner:
 
     def health(self) -> Health:
         """Return the health report for the manager."""
-        journal, session, guard = self._journal, self._session, self._guard
+        journal, conversation, guard = self._journal, self._conversation, self._guard
         live = self.init is not None and self.phase is not Phase.ENDED
         return Health(
             protocol=PROTOCOL,
@@ -364,7 +366,7 @@ class Runner:
             state=self._projection.state if live else None,
             waiting_for=self._projection.waiting_for if live else None,
             pending=within_bounds(self._projection.pending.values()),
-            queued_inputs=session.queued if session else 0,
+            queued_inputs=conversation.queued if conversation else 0,
             quiet=self.draining,
             stopping=self._stop is not None,
             background=self._background(),
@@ -384,7 +386,7 @@ class Runner:
 
     def _background(self) -> int:
         """Return how many tasks, processes, terminals and ports keep the session awake."""
-        tasks = self._session.turn.background if self._session else 0
+        tasks = self._conversation.turn.background if self._conversation else 0
         terminals = self._terminals.in_use() if self._terminals else 0
         return tasks + terminals + self.ports.in_use() + len(self._orphans.scan(self.agent_pid)[0])
 

@@ -37,7 +37,7 @@ async def follow(runner: Runner, websocket: WebSocket, after: int | None) -> Non
     await websocket.accept()
     connection = Connection(websocket, runner.settings.send_timeout_s)
     try:
-        await runner.opened_session()
+        await runner.opened_conversation()
         hello = {"type": "hello", "session_id": runner.init.session_id if runner.init else None}
         await connection.send(json.dumps({**hello, "seq": runner.transcripts.last}))
         await _exchange(runner, connection, after or 0)
@@ -90,7 +90,7 @@ async def _listen(runner: Runner, connection: Connection) -> None:
         elif frame.get("type") == "refused":
             reason = str(frame.get("reason"))[:1000]
             runner.transcripts.refused(reason)
-            runner.live_session().error("transcript_not_stored", reason)
+            runner.live_conversation().error("transcript_not_stored", reason)
             raise CloseError(CloseCode.ENDED)
 
 

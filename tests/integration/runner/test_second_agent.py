@@ -36,7 +36,7 @@ async def test_a_session_of_a_second_agent_runs_from_init_to_its_end(tmp_path: P
     try:
         async with asyncio.timeout(20):
             await runner.begin(init)
-            session = await runner.opened_session()
+            session = await runner.opened_conversation()
             await session.accept(InputRequest(id="two", input="again"))
             await runner.live_agent().set_permission_mode("plan")
             await eventually(lambda: session.turn.view.waiting_for, "both prompts have their answers")

@@ -53,7 +53,7 @@ async def serving(folder: Path) -> AsyncIterator[tuple[Journal, str]]:
         "gateway_token": "t",
     }
     await runner.begin(Init.model_validate(init))
-    session = await runner.opened_session()
+    session = await runner.opened_conversation()
     try:
         yield session.journal, str(address.path)
     finally:
