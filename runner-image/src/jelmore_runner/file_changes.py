@@ -17,9 +17,9 @@ MAX_REMEMBERED: Final = 500
 class FileChangeReporter:
     """Journals `file_modified`. Tools and file system may report a change in any order and more than once."""
 
-    def __init__(self, session: Conversation, workspace: Path) -> None:
+    def __init__(self, conversation: Conversation, workspace: Path) -> None:
         self.workspace = workspace
-        self._session = session
+        self._conversation = conversation
         self._reported: dict[str, float] = {}
 
     def by_tool(self, path: str, operation: str) -> None:
@@ -34,7 +34,7 @@ class FileChangeReporter:
         for path, operation in fresh[:MAX_PER_REPORT]:
             self._record(path, operation, "filesystem")
         if len(fresh) > MAX_PER_REPORT:
-            self._session.note(
+            self._conversation.note(
                 EventKind.FILE_MODIFIED,
                 {"path": ".", "op": "modified", "source": "filesystem", "more": len(fresh) - MAX_PER_REPORT},
             )
@@ -54,4 +54,4 @@ class FileChangeReporter:
     def _record(self, path: str, operation: str, source: str) -> None:
         place = Path(path)
         shown = str(place.relative_to(self.workspace)) if place.is_relative_to(self.workspace) else path
-        self._session.note(EventKind.FILE_MODIFIED, {"path": text_of(shown), "op": operation, "source": source})
+        self._conversation.note(EventKind.FILE_MODIFIED, {"path": text_of(shown), "op": operation, "source": source})

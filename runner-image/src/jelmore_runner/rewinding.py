@@ -14,7 +14,7 @@ _CODES: Final = {"conflict": ErrorCode.CONFLICT, "too_large": ErrorCode.CONFLICT
 
 
 async def rewind(
-    session: Conversation, agent: Callable[[], LiveAgent], snapshots: Snapshots, wanted: RewindRequest
+    conversation: Conversation, agent: Callable[[], LiveAgent], snapshots: Snapshots, wanted: RewindRequest
 ) -> int:
     """Rewind and return the seq of its event once durable. Inputs that come meanwhile wait, and run after it.
 
@@ -22,7 +22,7 @@ async def rewind(
     wait, there is no snapshot, or the conversation has no such prompt. Nothing has changed then, except that files may
     have been restored when the agent ended at the same moment; it can be repeated.
     """
-    known = session.check_rewind(wanted)
+    known = conversation.check_rewind(wanted)
     if known is not None:
         return known
 
@@ -34,9 +34,9 @@ async def rewind(
         except SnapshotError as error:
             raise RefusedError(_CODES.get(error.code, ErrorCode.UNAVAILABLE), f"files: {error}") from None
 
-    with session.rewinding():
+    with conversation.rewinding():
         if wanted.conversation:
             await agent().rewind(wanted.input_id, restore)
         else:
             await restore()
-        return await session.rewound(wanted)
+        return await conversation.rewound(wanted)

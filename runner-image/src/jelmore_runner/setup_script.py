@@ -32,10 +32,10 @@ class SetupScript:
     """The setup of one session. `run` is called once; `end` at any time."""
 
     def __init__(
-        self, settings: Settings, session: Conversation, spawns: Spawns, environment: Mapping[str, str]
+        self, settings: Settings, conversation: Conversation, spawns: Spawns, environment: Mapping[str, str]
     ) -> None:
         self._settings = settings
-        self._session = session
+        self._conversation = conversation
         self._spawns = spawns
         self._environment = environment
         self._output = SetupOutput()
@@ -54,7 +54,7 @@ class SetupScript:
 
         `on_begin` is called when there is something to wait for.
         """
-        before = self._session.projection.setup
+        before = self._conversation.projection.setup
         if order is None or before is EventKind.SETUP_ENDED or self._ending.is_set():
             return
         if before is EventKind.SETUP_STARTED:
@@ -72,9 +72,9 @@ class SetupScript:
 
     async def _run(self, order: SetupOrder, program: str, on_begin: Callable[[], None]) -> None:
         started = (EventKind.SETUP_STARTED, order.model_dump())
-        seq = self._session.record_fact(SetupRuns(), started)
+        seq = self._conversation.record_fact(SetupRuns(), started)
         on_begin()
-        await self._session.journal.durable(seq)
+        await self._conversation.journal.durable(seq)
         began = time.monotonic()
         launch = Launch(program, self._settings.workspace, self._environment, 80, 24, pty=False)
         try:
@@ -147,8 +147,8 @@ class SetupScript:
 
     async def _flush(self) -> None:
         while text := self._output.take():
-            await self._session.journal.room()
-            self._session.record_fact(SetupRuns(), (EventKind.SETUP_OUTPUT, {"text": text}))
+            await self._conversation.journal.room()
+            self._conversation.record_fact(SetupRuns(), (EventKind.SETUP_OUTPUT, {"text": text}))
 
     def _ended(self, outcome: SetupOutcome, code: int | None, duration_s: float, cause: str) -> None:
         text = self._output.rest()
@@ -160,9 +160,9 @@ class SetupScript:
             "text": text,
             "cause": cause,
         }
-        self._session.record_fact(SetupRuns(), (EventKind.SETUP_ENDED, data))
+        self._conversation.record_fact(SetupRuns(), (EventKind.SETUP_ENDED, data))
         if outcome not in {SetupOutcome.COMPLETED, SetupOutcome.SKIPPED}:
-            self._session.error(FAILED, _words(outcome, code, cause))
+            self._conversation.error(FAILED, _words(outcome, code, cause))
 
 
 def _words(outcome: SetupOutcome, code: int | None, cause: str) -> str:

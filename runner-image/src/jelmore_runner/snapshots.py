@@ -39,10 +39,12 @@ _LATE: Final = f"it was not complete within {WITHIN_S:g} s; files cannot be take
 class Snapshots:
     """The snapshots of one session. Use it from one event loop."""
 
-    def __init__(self, settings: Settings, helpers: Helpers, session: Conversation, start: Callable[..., Any]) -> None:
+    def __init__(
+        self, settings: Settings, helpers: Helpers, conversation: Conversation, start: Callable[..., Any]
+    ) -> None:
         """Set up, and have the session call `before_turn`. `start` starts a named task, as `Supervisor.start`."""
         self._helpers = helpers
-        self._session = session
+        self._conversation = conversation
         self._start = start
         self._available = shutil.which("git", path=settings.path) is not None
         self._skipping = False
@@ -52,7 +54,7 @@ class Snapshots:
         self._waiting: list[int] = []  # the inputs of the turns that a snapshot that has not started is for
         self._awaited = asyncio.Event()  # somebody waits for it
         self._due = 0.0  # when it is too late for the turn, by the loop's clock, which is the monotonic one
-        session.before_turn, session.before_tool = self.before_turn, self.settled
+        conversation.before_turn, conversation.before_tool = self.before_turn, self.settled
 
     async def before_turn(self, seq: int) -> None:
         """Have the workspace kept before the turn of this input, once an earlier turn's is kept. Raises nothing."""
@@ -102,7 +104,7 @@ class Snapshots:
         try:
             await self.call({"op": "tidy"}, LONG_S)
         except SnapshotError as error:
-            self._session.error("snapshots_not_tidied", str(error))
+            self._conversation.error("snapshots_not_tidied", str(error))
 
     async def restore(self, seq: int) -> Mapping[str, Any]:
         """Take the files back to before the turn of this input; return how many were written and removed.
@@ -118,7 +120,7 @@ class Snapshots:
         """Journal that turns have no snapshot now: once, until there is one again."""
         if not self._skipping:
             self._skipping = True
-            self._session.error(SKIPPED, f"no snapshot of the workspace: {reason}")
+            self._conversation.error(SKIPPED, f"no snapshot of the workspace: {reason}")
 
     async def call(self, asked: Mapping[str, Any], within_s: float) -> Mapping[str, Any]:
         """Give a call to a helper and return the first line of its answer. Raises SnapshotError."""

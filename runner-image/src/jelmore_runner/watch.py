@@ -17,20 +17,20 @@ STEP_S: Final = 0.2
 CODE: Final = "watch_limited"
 
 
-async def watch_workspace(session: Conversation, files: FileChangeReporter, git: GitActivityReader) -> None:
+async def watch_workspace(conversation: Conversation, files: FileChangeReporter, git: GitActivityReader) -> None:
     """Journal changes until cancelled. `git` remembers what was reported before a failure.
 
     Raises OSError when the workspace cannot be watched: the supervisor starts it again.
     """
     with closing(DirectoryWatches(files.workspace)) as watches:
         await asyncio.to_thread(watches.add_below, PurePath())
-        await _report(session, git, await asyncio.to_thread(git.catch_up))
+        await _report(conversation, git, await asyncio.to_thread(git.catch_up))
         limited = None
         while True:
             if watches.limited != limited and limited is None:  # said once
                 limited = watches.limited
-                session.error(CODE, f"{limited}; file and git activity in the others is not reported")
-            await _journal(session, files, git, await _next(watches))
+                conversation.error(CODE, f"{limited}; file and git activity in the others is not reported")
+            await _journal(conversation, files, git, await _next(watches))
 
 
 async def _next(watches: DirectoryWatches) -> Changes:
@@ -46,7 +46,9 @@ async def _next(watches: DirectoryWatches) -> Changes:
     return changes
 
 
-async def _journal(session: Conversation, files: FileChangeReporter, git: GitActivityReader, changes: Changes) -> None:
+async def _journal(
+    conversation: Conversation, files: FileChangeReporter, git: GitActivityReader, changes: Changes
+) -> None:
     words = {path: word for path, word in sorted(changes.words.items()) if _concerns(path)}
     shown = [(str(files.workspace / path), word) for path, word in words.items() if ".git" not in path.parts]
     if changes.missed:
@@ -57,15 +59,15 @@ async def _journal(session: Conversation, files: FileChangeReporter, git: GitAct
     records = {path for path in (*words, *found) if ".git" in path.parts}
     if records or changes.missed:
         found_by_git = asyncio.to_thread(_git_changes, git, files.workspace, records, all_of_them=changes.missed)
-        await _report(session, git, await found_by_git)
+        await _report(conversation, git, await found_by_git)
 
 
-async def _report(session: Conversation, git: GitActivityReader, activity: list[dict[str, Any]]) -> None:
+async def _report(conversation: Conversation, git: GitActivityReader, activity: list[dict[str, Any]]) -> None:
     """Journal git activity, then save how far it is reported: after a crash in between it is reported again."""
     for data in activity:
-        session.note(EventKind.GIT_ACTIVITY, data)
+        conversation.note(EventKind.GIT_ACTIVITY, data)
     if activity:
-        await session.journal.durable(session.journal.last)
+        await conversation.journal.durable(conversation.journal.last)
     await asyncio.to_thread(git.save)
 
 

@@ -74,7 +74,7 @@ class WorkspaceGuard:
 
     def __init__(
         self,
-        session: Conversation,
+        conversation: Conversation,
         folders: Sequence[Path],
         limit_bytes: int,
         callbacks: GuardCallbacks,
@@ -85,7 +85,7 @@ class WorkspaceGuard:
         self.used: DiskUse | None = None
         self.open_files = OpenFiles()
         self.level = Level.ROOM
-        self._session = session
+        self._conversation = conversation
         self._folders = folders
         self._callbacks = callbacks
         self._measured_at_seq = -1
@@ -116,11 +116,11 @@ class WorkspaceGuard:
 
     async def check(self) -> float:
         """Measure once, act on the result, and return how many seconds the measurement took."""
-        self._measured_at_seq = self._session.journal.last
+        self._measured_at_seq = self._conversation.journal.last
         began = time.monotonic()
         before, self.used = self.used, await asyncio.to_thread(self._measure)
         took_s = time.monotonic() - began
-        if not self._session.ended:
+        if not self._conversation.ended:
             grew = before is not None and (self.used.bytes > before.bytes or self.used.files > before.files)
             was, self.level = self.level, self._level(self.used, self.level)
             self._growing = grew and self.level >= Level.FULL
@@ -146,8 +146,8 @@ class WorkspaceGuard:
         )
 
     def _due(self) -> bool:
-        active = self._session.turn.view.state is AgentState.ACTIVE
-        if active or self.level >= Level.FULL or self._session.journal.last != self._measured_at_seq:
+        active = self._conversation.turn.view.state is AgentState.ACTIVE
+        if active or self.level >= Level.FULL or self._conversation.journal.last != self._measured_at_seq:
             self._skipped = 0
             return True
         self._skipped = (self._skipped + 1) % IDLE_MEASUREMENT_RATIO
@@ -155,7 +155,7 @@ class WorkspaceGuard:
 
     def _report_to_session(self) -> None:
         full = self.level >= Level.OVERFULL
-        self._session.refusal = (
+        self._conversation.refusal = (
             f"{self._usage_text()}; delete files or raise the limit, then try again" if full else None
         )
 
@@ -165,10 +165,10 @@ class WorkspaceGuard:
         rose = self.level > was
         if rose:
             parts = [self._usage_text()]
-            if self._session.turn.view.state is AgentState.ACTIVE:
+            if self._conversation.turn.view.state is AgentState.ACTIVE:
                 parts.append("the running turn is interrupted")
             parts.append("inputs are refused" if self.level is Level.OVERFULL else "delete what is not needed")
-            self._session.error(CODE, "; ".join(parts))
+            self._conversation.error(CODE, "; ".join(parts))
         if not grew:
             self._stops = min(self._stops, 1)  # it worked: what grows later is another growth
         if rose or (grew and self.level is Level.OVERFULL):
@@ -181,14 +181,14 @@ class WorkspaceGuard:
         People's terminals, in which they may be making room, are ended only when it grows all the same. The first
         growth after a stop may be from before it.
         """
-        if self._session.turn.view.state is AgentState.ACTIVE:
+        if self._conversation.turn.view.state is AgentState.ACTIVE:
             try:
                 await self._callbacks.interrupt()
             except RefusedError as error:
-                self._session.error(CODE, f"the turn could not be interrupted: {error}")
+                self._conversation.error(CODE, f"the turn could not be interrupted: {error}")
         end = self._callbacks.end_all if self._stops >= STOPS_WITHOUT_TERMINALS else self._callbacks.end_background
         if self.level is Level.OVERFULL and (count := end()):
-            self._session.error(CODE, f"{self._usage_text()} and grows: {count} background processes were ended")
+            self._conversation.error(CODE, f"{self._usage_text()} and grows: {count} background processes were ended")
 
     def _usage_text(self) -> str:
         used = self.used or DiskUse(0, whole=False)
