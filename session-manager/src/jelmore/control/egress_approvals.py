@@ -12,6 +12,7 @@ from uuid import UUID
 
 import structlog
 
+from jelmore.control.edits import edit
 from jelmore.control.ports import Ports
 from jelmore.control.queue import WorkQueue
 from jelmore.control.watchers import Watchers
@@ -22,10 +23,10 @@ from jelmore.session.errors import (
     InvalidRequestError,
     JelmoreError,
     RefusedError,
-    StaleError,
     UnknownRequestError,
     UnknownSessionError,
 )
+from jelmore.session.events import EventDraft
 from jelmore.session.network import with_approved
 from jelmore.session.record import Session
 from jelmore.session.states import WaitingFor
@@ -156,18 +157,14 @@ class EgressApprovals:
 
     async def _approve(self, session_id: UUID, held: HeldRequest) -> None:
         """Add the host to what the session may reach. The reconciler registers that with the gateway."""
-        while True:
-            session = await self._ports.store.load(session_id)
+
+        def approved(session: Session) -> tuple[Session, list[EventDraft]]:
             network = with_approved(session.spec.network, held.host, held.port)
             if session.ended or network == session.spec.network:
-                return
-            try:
-                saved = await self._ports.store.save(replace(session, spec=replace(session.spec, network=network)), [])
-            except StaleError:
-                continue
-            await self._watchers.saved(saved)
-            self._queue.add(session_id)
-            return
+                return session, []
+            return replace(session, spec=replace(session.spec, network=network)), []
+
+        await edit(self._ports.store, self._watchers, session_id, approved, then=self._queue.add)
 
     async def _compare(self) -> None:
         """Resolve the requests that sessions show and the gateway does not hold: it was restarted, or forgot them."""

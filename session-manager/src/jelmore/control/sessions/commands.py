@@ -11,6 +11,7 @@ import structlog
 
 from jelmore.control.access import Access
 from jelmore.control.disk_capacity import DiskCapacity
+from jelmore.control.edits import Edit, edit
 from jelmore.control.egress_approvals import EgressApprovals, is_egress
 from jelmore.control.live_limits import send_limits
 from jelmore.control.outcomes import Outcomes
@@ -47,7 +48,6 @@ type Key = Idempotency | Callable[[], Idempotency] | None
 """The key of a create. One that is called is complete only when the workspace is filled, so it is looked up then."""
 
 type MakeWorkspace = Callable[[UUID], Awaitable[None]]
-type _Edit = Callable[[Session], tuple[Session, list[EventDraft]]]
 _ALL: Final = frozenset({Scope.READ, Scope.WRITE})
 
 
@@ -385,16 +385,6 @@ class SessionCommands:
             await self._watchers.saved(saved)
             return saved
 
-    async def _edit(self, caller: Caller, session_id: UUID, edit: _Edit) -> Session:
-        """Load, change and save the session. Retries from the load after a concurrent save."""
-        while True:
-            session = caller.sees(await self._ports.store.load(session_id))
-            changed, drafts = edit(session)
-            if changed is session:
-                return session
-            try:
-                saved = await self._ports.store.save(changed, drafts)
-            except StaleError:
-                continue
-            await self._watchers.saved(saved)
-            return saved
+    async def _edit(self, caller: Caller, session_id: UUID, change: Edit) -> Session:
+        """Change and save a session that the caller sees."""
+        return await edit(self._ports.store, self._watchers, session_id, lambda one: change(caller.sees(one)))

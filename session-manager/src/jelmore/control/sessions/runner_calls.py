@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
+from jelmore.control.edits import edit
 from jelmore.control.meanwhile import meanwhile
 from jelmore.control.ports import Ports
 from jelmore.control.queue import WorkQueue
@@ -117,24 +118,12 @@ class RunnerCalls:
         return session
 
     async def change(
-        self, session_id: UUID, edit: Callable[[Session], Session], drafts: Sequence[EventDraft] = ()
+        self, session_id: UUID, changed: Callable[[Session], Session], drafts: Sequence[EventDraft] = ()
     ) -> Session:
-        """Save a change of the record with its events, and reconcile it. Retries after a concurrent save.
-
-        No change does nothing.
-        """
-        while True:
-            session = await self._ports.store.load(session_id)
-            changed = edit(session)
-            if changed is session:
-                return session
-            try:
-                saved = await self._ports.store.save(changed, list(drafts))
-            except StaleError:
-                continue
-            await self._watchers.saved(saved)
-            self._queue.add(session_id)
-            return saved
+        """Save a change of the record with its events, and reconcile it. No change does nothing."""
+        return await edit(
+            self._ports.store, self._watchers, session_id, lambda one: (changed(one), drafts), then=self._queue.add
+        )
 
     async def _resumed(
         self, caller: Caller, session_id: UUID, given: InputRequest | None = None, *, is_new: bool = False
