@@ -9,6 +9,7 @@ from starlette.datastructures import QueryParams
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from jelmore_protocol import SUBPROTOCOL, TOKEN_SUBPROTOCOL_PREFIX
+from jelmore_protocol.first_of import first_of
 from jelmore_protocol.frames import (
     AckFrame,
     AnyClientFrame,
@@ -232,16 +233,7 @@ async def pump(
     parts = {"sender": _send_all(connection, items, client), "receiver": receiver, "end": _until_ended(client)}
     if stay is not None:
         parts["credential"] = stay
-    tasks = [asyncio.create_task(part, name=f"websocket {name}") for name, part in parts.items()]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-    failures = [failure for task in tasks if not task.cancelled() and (failure := task.exception()) is not None]
-    for failure in sorted(failures, key=_rank):
-        raise failure
+    await first_of("websocket", parts, _rank)
 
 
 def _rank(failure: BaseException) -> int:

@@ -14,7 +14,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from jelmore.api.early_responses import BODY_IN_USE, read_on
-from jelmore.api.first_of import first_of
 from jelmore.api.peers import client_address
 from jelmore.api.port_headers import (
     COOKIE,
@@ -32,6 +31,7 @@ from jelmore.api.services import Context
 from jelmore.api.stream_auth import StreamCaller, stay
 from jelmore.ports import PortConnection, PortHandshakeError, PortRequest
 from jelmore.session.errors import CapacityError, DependencyError, JelmoreError, UnauthenticatedError
+from jelmore_protocol.first_of import first_of
 from jelmore_protocol.frames import CloseCode
 from jelmore_protocol.websocket_server import TooManyError
 
@@ -95,10 +95,8 @@ class PortGate:
             try:
                 target = scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
                 work = self._websocket if exchange.is_websocket else self._http
-                await first_of(
-                    exchange=work(exchange, connection, target),
-                    grant=self._stay(entered, name),
-                )
+                parts = {"exchange": work(exchange, connection, target), "grant": self._stay(entered, name)}
+                await first_of("port", parts)
             finally:
                 await connection.close()
         return None
@@ -148,7 +146,8 @@ class PortGate:
         headers = self._headers(exchange)
         body = exchange.body() if exchange.has_body else None
         request = PortRequest(exchange.scope["method"], target, headers, body)
-        await first_of(response=self._respond(exchange, connection, request), client=exchange.gone())
+        parts = {"response": self._respond(exchange, connection, request), "client": exchange.gone()}
+        await first_of("port", parts)
 
     async def _respond(self, exchange: "_Exchange", connection: PortConnection, request: PortRequest) -> None:
         http = self._context.services.sandbox_ports.http

@@ -6,8 +6,8 @@ from typing import Final
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from jelmore.api.first_of import first_of
 from jelmore.ports import PortSocket, PortSocketClosedError
+from jelmore_protocol.first_of import first_of
 from jelmore_protocol.websocket_server import ClosedError, Connection
 
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
@@ -23,7 +23,7 @@ async def pass_messages(websocket: WebSocket, link: PortSocket, send_timeout_s: 
     connection = Connection(websocket, send_timeout_s)
     connection.limit_frames(MAX_MESSAGE_BYTES)
     try:
-        await first_of(inward=_inward(connection, link), outward=_outward(connection, link))
+        await first_of("port", {"inward": _inward(connection, link), "outward": _outward(connection, link)})
     except PortSocketClosedError as closed:
         reason = closed.reason.encode()[:_MAX_REASON_BYTES].decode(errors="ignore")
         code = closed.code if closed.code in _SENDABLE else _GOING_AWAY
