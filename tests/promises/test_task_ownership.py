@@ -29,12 +29,7 @@ def _groups(tree: ast.AST) -> Iterator[str]:
 
 
 def _faults_of(node: ast.AST, parents: Parents, groups: set[str]) -> Iterator[str]:
-    if (
-        isinstance(node, ast.ExceptHandler)
-        and node.type is not None
-        and _names_cancellation(node.type)
-        and not _is_passed_on(node, parents)
-    ):
+    if isinstance(node, ast.ExceptHandler) and _swallows(node, parents):
         yield "a swallowed cancellation"
     if not isinstance(node, ast.Call):
         return
