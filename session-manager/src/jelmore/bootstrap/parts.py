@@ -83,6 +83,7 @@ class Parts:
         self._ports = drivers.ports()
         self._add_shared()
         self._add_sessions()
+        self._add_reconciler()
         self._add_upkeep()
         self.event_services = EventServices(settings, drivers.store, self.access, drivers.leases, tasks, self.queries)
         self.own_clients = OwnClients(self.attendance, drivers.store, self.event_services.people_store)
@@ -123,7 +124,7 @@ class Parts:
         self.health = Health(checks, self.states, self.disk, version=__version__)
 
     def _add_sessions(self) -> None:
-        """Add what runs sessions: the calls on them, the relays, and the reconciler with its prober."""
+        """Add the calls on sessions, and what bounds them: the defaults, the warm pool, and budgets."""
         settings, drivers = self._settings, self._drivers
         self.defaults = _defaults(settings, self.profiles)
         keeper = self.gateway_services.keeper
@@ -147,7 +148,11 @@ class Parts:
             pool=self.pool_services.pool,
         )
         self.usage_services = UsageServices(settings, drivers, self._ports, self.queue, self.watchers, self.defaults)
-        budgets = self.usage_services.budgets
+
+    def _add_reconciler(self) -> None:
+        """Add what runs sessions: the relays, and the reconciler with its prober."""
+        settings, drivers = self._settings, self._drivers
+        budgets, keeper = self.usage_services.budgets, self.gateway_services.keeper
         self.transcripts = TranscriptKeeper(
             drivers.transcripts, drivers.transcript_channels, self._tasks, most_bytes=settings.transcript_bytes
         )
