@@ -165,7 +165,7 @@ async def test_answers_that_nobody_reads_are_bounded_in_all(monkeypatch: pytest.
 async def test_bodies_that_arrive_are_bounded_in_all() -> None:
     async with world() as api:
         context: Context = getattr(api.app.state, _KEY)
-        bodies = context.streams.limits.bodies
+        bodies = context.stream_limits.limits.bodies
         bodies.most = 1_000_000
         head = f"POST /api/v1/sessions HTTP/1.1\r\nHost: test\r\nX-API-Key: {api.keys[Role.ADMIN]}\r\n"
         head += "Content-Type: application/json\r\nContent-Length: 2000000\r\n\r\n"

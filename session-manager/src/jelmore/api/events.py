@@ -199,7 +199,7 @@ def _frame(item: FeedItem) -> StreamItem:
 def counted_feed(context: Context, caller: Caller) -> Iterator[None]:
     """Count a stream in the budgets and the metrics. Raises TooManyError."""
     with (
-        context.streams.counted(_ALL_STREAMS, caller.subject, can_write=caller.can_write),
+        context.stream_limits.counted(_ALL_STREAMS, caller.subject, can_write=caller.can_write),
         context.metrics.streams.labels("events").track_inprogress(),
     ):
         yield

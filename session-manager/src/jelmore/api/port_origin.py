@@ -89,7 +89,7 @@ class PortGate:
             return page(HTTPStatus.FORBIDDEN, "A page of another site asked for this", words)
         if scope.get("method") in _REFUSED:
             return page(HTTPStatus.METHOD_NOT_ALLOWED, "Not possible", "Ports do not take this method.")
-        with self._context.streams.port_counted(entered.caller.subject):
+        with self._context.stream_limits.port_counted(entered.caller.subject):
             ports = self._context.services.sandbox_ports
             connection = await ports.connect(entered.caller, name.session_id, name.port, wake=False)
             try:

@@ -58,7 +58,7 @@ async def _collected(pieces: AsyncIterator[bytes], context: Context, too_large: 
     body = bytearray()
     try:
         async with asyncio.timeout(timeout_s):
-            with context.streams.limits.bodies.counted() as fits:
+            with context.stream_limits.limits.bodies.counted() as fits:
                 async for piece in pieces:
                     body += piece
                     if len(body) > most_bytes:
@@ -76,7 +76,7 @@ async def _accept(request: Request, context: Context, body: bytes) -> None:
     """Make `body` the JSON of the request."""
     request._body = body  # noqa: SLF001 - where Starlette itself keeps a body that has been read
     if len(body) > LARGE_CHARACTERS:
-        async with context.streams.limits.parsing:  # shared with large WebSocket frames: one at a time
+        async with context.stream_limits.limits.parsing:  # shared with large WebSocket frames: one at a time
             request._json = await asyncio.to_thread(_parse_large, body)  # noqa: SLF001 - as above
 
 

@@ -141,7 +141,7 @@ async def port_socket(websocket: WebSocket, session_id: str, port: str) -> None:
         await websocket.send_denial_response(problem_of(error, websocket))
         return
     try:
-        with context.streams.port_counted(caller.subject):
+        with context.stream_limits.port_counted(caller.subject):
             await _pass(websocket, context, caller, link)
     except TooManyError:
         full = CapacityError("too many connections are open; try again later")

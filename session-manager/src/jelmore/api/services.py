@@ -115,7 +115,7 @@ class Context:
     config: ApiConfig
     metrics: Metrics
     rates: RateLimit
-    streams: StreamLimits
+    stream_limits: StreamLimits
     failures: FailedCredentials
     failed_sign_ins: FailedCredentials
 

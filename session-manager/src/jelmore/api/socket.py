@@ -46,7 +46,7 @@ class CallerConnection:
         self._context = context
         self._admit = admit
         self._stream_caller: StreamCaller | None = None
-        self.limits = context.streams.limits
+        self.limits = context.stream_limits.limits
 
     async def admitted(self, credential: str) -> StreamCaller:
         """Return the caller with this credential; the first one counts as a request. Raises JelmoreError."""
@@ -104,7 +104,7 @@ class ManagerBackend(CallerConnection):
         with ExitStack() as stack:
             admission = client.admission
             subject, can_write = admission.subject, admission.can_write
-            stack.enter_context(self._context.streams.counted(self._session_id, subject, can_write=can_write))
+            stack.enter_context(self._context.stream_limits.counted(self._session_id, subject, can_write=can_write))
             stack.enter_context(self._context.metrics.streams.labels("websocket").track_inprogress())
             stack.enter_context(self._context.services.attendance.present(self._session_id, self.caller))
             yield

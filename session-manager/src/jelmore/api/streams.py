@@ -93,7 +93,7 @@ async def stream(
 def _counted(context: Context, session_id: UUID, caller: Caller) -> Iterator[None]:
     """Count a stream in the budgets and the metrics. Raises TooManyError."""
     with (
-        context.streams.counted(session_id, caller.subject, can_write=caller.can_write),
+        context.stream_limits.counted(session_id, caller.subject, can_write=caller.can_write),
         context.metrics.streams.labels("sse").track_inprogress(),
         context.services.attendance.present(session_id, caller),
     ):
