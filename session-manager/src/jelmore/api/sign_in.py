@@ -32,6 +32,7 @@ SIGN_OUT_COOKIE: Final = "jelmore_sign_out"
 """That this browser signed in at the provider, with the id token by which the provider knows the sign-in again."""
 
 _PATH: Final = "/api/v1/login/oidc"
+CALLBACK_PATH: Final = f"{_PATH}/callback"
 _SIGN_OUT_PATH: Final = "/api/v1/logout"
 _MAX_COOKIE: Final = 3500  # browsers drop a cookie of more than 4096 bytes
 _NO_HINT: Final = "-"
@@ -39,7 +40,7 @@ _MAX_PARAMETER: Final = 4096
 _PARAMETERS: Final = ("code", "state", "iss", "error")
 
 router = APIRouter(prefix="/api/v1", route_class=BoundedRoute, tags=["system"])
-returning = APIRouter(prefix="/api/v1", tags=["system"])
+returning = APIRouter(tags=["system"])
 """What an identity provider sends a browser to. It may add parameters, which OAuth says to ignore (RFC 6749, 4.1.2)."""
 
 
@@ -107,7 +108,7 @@ async def begin_sign_in(
     return response
 
 
-@returning.get("/login/oidc/callback", status_code=303, response_class=Response, name="finish_sign_in")
+@returning.get(CALLBACK_PATH, status_code=303, response_class=Response, name="finish_sign_in")
 async def finish_sign_in(request: Request, context: ContextOf) -> Response:
     """Take a browser back from the identity provider, and sign the person in."""
     found = _sign_in(context)

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 
+from jelmore.api.sign_in import CALLBACK_PATH
 from jelmore.bootstrap.loops import Loop
 from jelmore.control.sign_in import OidcConfig, SignIn
 from jelmore.drivers.http_identity_provider import HttpIdentityProvider
 from jelmore.drivers.postgres_accounts import PostgresAccounts
 from jelmore.ports import Role
 from jelmore.settings import Settings
-
-CALLBACK_PATH = "/api/v1/login/oidc/callback"
 
 
 class SignInServices:
