@@ -15,6 +15,7 @@ from jelmore_protocol.permissions import PermissionUpdate, RulesUpdate, for_sess
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.journal import Entry
 from jelmore_runner.output_budget import OUTLINE_BYTES
+from jelmore_runner.requested_forms import problem_of
 from jelmore_runner.serialize import cut, plain
 
 if TYPE_CHECKING:
@@ -70,6 +71,9 @@ class Question:
 
     def check(self, answer: PermissionAnswer) -> None:
         """Raise RefusedError for an answer that does not fit: Claude Code would then reject all answers."""
+        if self.tool == ELICITATION:
+            self._check_form(answer)
+            return
         asked = self.input.get("questions")
         if answer.decision != "allow" or answer.answers is None or not isinstance(asked, list):
             return
@@ -79,6 +83,21 @@ class Question:
                 raise _bad(f"answers: {text[:200]!r} is not a question that was asked")
             if isinstance(chosen, list) and not many[text]:
                 raise _bad(f"answers: {text[:200]!r} takes one answer, not a list")
+
+    def _check_form(self, answer: PermissionAnswer) -> None:
+        """Raise RefusedError for content that the server did not ask for, and for what it would not get."""
+        if answer.decision != "allow":
+            return
+        given = {
+            "answers": answer.answers,
+            "message": answer.message,
+            "updated_permissions": answer.updated_permissions,
+        }
+        for name, value in given.items():
+            if value:
+                raise _bad(f"{name}: an MCP server asks for a form; send its content in updated_input")
+        if problem := problem_of(self.input, answer.updated_input or {}):
+            raise _bad(problem)
 
     def updates(self, answer: PermissionAnswer) -> list[dict[str, Any]]:
         """Return the permission updates that the answer applies, for this session. Raises RefusedError without any.

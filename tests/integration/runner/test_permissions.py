@@ -161,9 +161,15 @@ async def test_an_mcp_server_asks_the_user(runner: Runner, decision: str) -> Non
         assert (first["tool"], first["title"]) == ("Elicitation", "Which size?")
         assert first["input"]["mcp_server_name"] == "ask"
         assert "size" in first["input"]["requested_schema"]["properties"]
+        path = f"/permissions/{first['request_id']}"
+        for content, problem in (
+            ({"size": 5}, "updated_input.size: must be a string"),
+            ({}, "updated_input.size: is required"),
+        ):
+            refused = await runner.call(path, {"decision": "allow", "updated_input": content})
+            assert (refused.status_code, refused.json()["message"]) == (422, problem)
         given = {"updated_input": {"size": "XL"}} if decision == "allow" else {}
-        answer = {"decision": decision, **given}
-        assert (await runner.call(f"/permissions/{first['request_id']}", answer)).status_code == 200
+        assert (await runner.call(path, {"decision": decision, **given})).status_code == 200
         result = (await client.until_result("one"))["result"]
     assert ('"XL"' in result) == (decision == "allow")
     assert ("decline" in result) == (decision == "deny")

@@ -1,11 +1,13 @@
 """An answer that does not fit its request is refused before it counts."""
 
+from typing import Any, Final
+
 import pytest
 
 from jelmore_protocol.control import PermissionAnswer
 from jelmore_protocol.events import Pending, WaitingFor
 from jelmore_runner.errors import RefusedError
-from jelmore_runner.pending_requests import MAX_SHOWN_BYTES, Question, within_bounds
+from jelmore_runner.pending_requests import ELICITATION, MAX_SHOWN_BYTES, Question, within_bounds
 
 ASKED = Question(
     "AskUserQuestion",
@@ -46,3 +48,110 @@ def test_requests_that_wait_are_bounded_in_all_and_none_is_left_out() -> None:
     assert shown[2].input["file_path"] == "2.txt"
     assert shown[2].input["truncated"]["bytes"] > 900_000
     assert sum(len(each.model_dump_json()) for each in shown) < MAX_SHOWN_BYTES + 20 * 4096
+
+
+def form(**fields: Any) -> Question:
+    """Return the request of an MCP server whose form has these fields; `name_` is a field that may be left out."""
+    properties = {name.rstrip("_"): schema for name, schema in fields.items()}
+    required = [name for name in fields if not name.endswith("_")]
+    schema = {"type": "object", "properties": properties, "required": required}
+    return Question(ELICITATION, {"mcp_server_name": "ask", "requested_schema": schema}, "Which?", [])
+
+
+def allowed(**content: Any) -> PermissionAnswer:
+    return PermissionAnswer(decision="allow", updated_input=content)
+
+
+SIZES: Final[dict[str, Any]] = {"type": "string", "enum": ["S", "M", "L"]}
+TITLED: Final[dict[str, Any]] = {"type": "string", "oneOf": [{"const": "s", "title": "Small"}]}
+SEVERAL: Final[dict[str, Any]] = {
+    "type": "array",
+    "items": {"type": "string", "enum": ["a", "b"]},
+    "minItems": 1,
+    "maxItems": 1,
+}
+EACH: Final[dict[str, Any]] = {"type": "array", "items": {"anyOf": [{"const": "a", "title": "A"}]}}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        (SIZES, "M"),
+        (TITLED, "s"),
+        (SEVERAL, ["b"]),
+        (EACH, ["a", "a"]),
+        ({"type": "string"}, ""),
+        ({"type": "string", "minLength": 2, "maxLength": 2}, "éé"),
+        ({"type": "string", "format": "email"}, "a@b.example"),
+        ({"type": "string", "format": "uri"}, "https://example.com/x"),
+        ({"type": "string", "format": "date"}, "2026-02-28"),
+        ({"type": "string", "format": "date-time"}, "2026-02-28T10:00:00.5z"),
+        ({"type": "string", "format": "of tomorrow"}, "anything"),
+        ({"type": "integer", "minimum": 1, "maximum": 3}, 3),
+        ({"type": "integer"}, 3.0),
+        ({"type": "number", "minimum": "none"}, 0.5),
+        ({"type": "boolean"}, False),
+        ({"type": "object"}, {"beyond": "what MCP allows"}),
+        ("no schema", 1),
+    ],
+)
+def test_content_of_a_form_that_fits_is_passed_on(field: Any, value: Any) -> None:
+    form(size=field).check(allowed(size=value))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        (SIZES, 5, "must be a string"),
+        (SIZES, "XL", "must be one of S, M, L"),
+        (TITLED, "Small", "must be one of s"),
+        (SEVERAL, "a", "must be a list"),
+        (SEVERAL, ["c"], "must have only a, b"),
+        (SEVERAL, [], "must have at least 1 of a, b"),
+        (SEVERAL, ["a", "b"], "must have at most 1"),
+        (EACH, [["a"]], "must have only a"),
+        ({"type": "string", "minLength": 2}, "x", "must have at least 2 characters"),
+        ({"type": "string", "maxLength": 2}, "xxx", "must have at most 2 characters"),
+        ({"type": "string", "format": "email"}, "nobody", "must be an email address"),
+        ({"type": "string", "format": "uri"}, "/here", "must be a URI"),
+        ({"type": "string", "format": "date"}, "2026-02-30", "must be a date"),
+        ({"type": "string", "format": "date"}, "20260228", "must be a date"),
+        ({"type": "string", "format": "date-time"}, "2026-02-28T10:00:00", "must be a time with its zone"),
+        ({"type": "string", "format": "date-time"}, "2026-02-28T25:00:00Z", "must be a time with its zone"),
+        ({"type": "integer"}, 1.5, "must be a whole number"),
+        ({"type": "integer"}, "1", "must be a number"),
+        ({"type": "number"}, True, "must be a number"),
+        ({"type": "number"}, float("inf"), "must be a number"),
+        ({"type": "number", "minimum": 1}, 0, "must be at least 1"),
+        ({"type": "number", "maximum": 1}, 2, "must be at most 1"),
+        ({"type": "boolean"}, "yes", "must be true or false"),
+    ],
+)
+def test_content_of_a_form_that_does_not_fit_is_refused_by_its_field(field: Any, value: Any, words: str) -> None:
+    with pytest.raises(RefusedError, match=f"^updated_input.size: {words}"):
+        form(size=field).check(allowed(size=value))
+
+
+def test_a_form_has_its_required_fields_and_no_others() -> None:
+    asked = form(size=SIZES, gift_={"type": "boolean"})
+    asked.check(allowed(size="S"))
+    asked.check(PermissionAnswer(decision="deny", message="not now"))
+    for content in ({}, {"gift": True}):
+        with pytest.raises(RefusedError, match=r"updated_input\.size: is required"):
+            asked.check(allowed(**content))
+    with pytest.raises(RefusedError, match=r"updated_input\.sise: is not a field of the form, which has size, gift"):
+        asked.check(allowed(size="S", sise="M"))
+
+
+@pytest.mark.parametrize("given", [{"answers": {"size": "S"}}, {"message": "the small one"}])
+def test_what_a_server_would_not_get_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(RefusedError, match=f"{next(iter(given))}: .* send its content in updated_input"):
+        form(size_=SIZES).check(PermissionAnswer(decision="allow", **given))
+
+
+def test_a_request_to_open_an_address_takes_no_content() -> None:
+    asked = Question(ELICITATION, {"mode": "url", "url": "https://example.com"}, "Sign in", [])
+    asked.check(allowed())
+    with pytest.raises(RefusedError, match="updated_input: the request asks to open its url"):
+        asked.check(allowed(size="S"))
+    Question(ELICITATION, {"requested_schema": "unreadable"}, "Which?", []).check(allowed(size="S"))
