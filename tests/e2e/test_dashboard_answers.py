@@ -1,7 +1,9 @@
 """What a person gives the agent from a page: answers, a rule for a tool, files, and a repository to begin with."""
 
 import base64
+import json
 import subprocess
+import sys
 from pathlib import Path
 
 from playwright.async_api import Browser, Locator, expect
@@ -11,6 +13,7 @@ from tests.support.git_server import git_server
 from tests.support.stack_client import SESSIONS, Api, eventually, tool_answers
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+ASKING_SERVER = Path(__file__).parents[1] / "integration/runner/asking_mcp_server.py"
 ROUTE = "/api/v1/admin/routes/git/open"
 IDENTITY = "git -c user.name=p -c user.email=p@example.org"
 GIVE = """(field, [event, name, type, data]) => {
@@ -54,6 +57,46 @@ async def test_questions_are_answered_by_choices_and_in_ones_own_words(local_api
         await send.click()
         await expect(said).to_contain_text("a dark green")
         await expect(said).not_to_contain_text('"red"')
+
+
+FORM = {
+    "type": "object",
+    "required": ["size", "count"],
+    "properties": {
+        "size": {"type": "string", "oneOf": [{"const": "s", "title": "Small"}, {"const": "m", "title": "Medium"}]},
+        "count": {"type": "integer", "title": "How many?", "minimum": 1},
+        "colours": {"type": "array", "items": {"type": "string", "enum": ["red", "green"]}, "minItems": 1},
+        "gift": {"type": "boolean", "title": "A gift"},
+        "until": {"type": "string", "format": "date"},
+        "note": {"type": "string", "description": "for the parcel"},
+    },
+}
+
+
+async def test_the_form_of_an_mcp_server_is_filled_in_and_sent_typed(local_api: Api, browser: Browser) -> None:
+    server = {"command": sys.executable, "args": [str(ASKING_SERVER), json.dumps(FORM)]}
+    options = {"mcp_servers": {"ask": server}, "allowed_tools": ["mcp__ask__order"]}
+    session_id = (await local_api.create("demo> tool mcp__ask__order {}", **options))["id"]
+    async with page_of(local_api, browser, PHONE, refused="422") as page:
+        await page.goto(f"{local_api.stack.url}/#/s/{session_id}")
+        card = page.locator("form.ask")
+        await expect(card.get_by_text("Which size?")).to_be_visible()
+        assert await violations(page) == []
+        await picture(page, "form-phone-light")
+        await card.get_by_label("size").select_option("Medium")
+        await card.get_by_label("How many?").fill("2")
+        await card.get_by_label("A gift").check()
+        await card.get_by_label("until").fill("2026-11-28")
+        await card.get_by_role("button", name="Answer", exact=True).click()
+        problem = "updated_input.colours: must have at least 1 of red, green"
+        await expect(page.get_by_text(problem).first).to_be_visible()
+        await card.get_by_label("green").check()
+        await card.get_by_role("button", name="Answer", exact=True).click()
+        await expect(card).to_have_count(0)
+    await local_api.until(session_id, status="waiting_input", waiting_for="prompt")
+    told = json.loads(tool_answers(await local_api.all(session_id, "output"))[-1])
+    wanted = {"size": "m", "count": 2, "colours": ["green"], "gift": True, "until": "2026-11-28"}
+    assert told == {"action": "accept", "content": wanted}
 
 
 async def test_a_tool_is_always_allowed_from_the_card(local_api: Api, browser: Browser) -> None:

@@ -1,10 +1,14 @@
-"""An MCP server on stdio with one tool, `order`, that asks the user for a size before it answers."""
+"""An MCP server on stdio with one tool, `order`, that asks the user for a size before it answers.
+
+An argument is the schema of another form, as JSON.
+"""
 
 import json
 import sys
 from typing import Any
 
 SCHEMA = {"type": "object", "properties": {"size": {"type": "string"}}, "required": ["size"]}
+ASKED = json.loads(sys.argv[1]) if len(sys.argv) > 1 else SCHEMA
 TOOL = {"name": "order", "description": "Orders a shirt.", "inputSchema": {"type": "object", "properties": {}}}
 
 
@@ -26,7 +30,7 @@ def main() -> None:
         method, identity = message.get("method"), message.get("id")
         if method == "tools/call":
             waiting = identity
-            asked = {"message": "Which size?", "requestedSchema": SCHEMA}
+            asked = {"message": "Which size?", "requestedSchema": ASKED}
             send(id="elicit-1", method="elicitation/create", params=asked)
         elif method is None and identity == "elicit-1":
             text = json.dumps(message.get("result", message.get("error")))

@@ -4,6 +4,7 @@ import { html, useEffect, useRef, useState } from "../lib.js";
 import { plain } from "../markdown.js";
 import { shortcuts } from "../shortcuts.js";
 import { attempt, mayWrite, notice } from "../store.js";
+import { Elicitation } from "./elicitation.js";
 import { ToolInput } from "./tool.js";
 
 export function PendingCards({ id, pending, onDone, edits = true }) {
@@ -18,8 +19,9 @@ export function PendingCards({ id, pending, onDone, edits = true }) {
       onDone?.(request.request_id);
     });
   if (!mayWrite()) return pending.map((each) => html`<${Asked} key=${each.request_id} request=${each} />`);
-  return pending.map((each) => each.waiting_for === "question"
-    ? html`<${Question} key=${each.request_id} request=${each} answer=${answer} />`
+  return pending.map((each) => each.tool === "Elicitation"
+    ? html`<${Elicitation} key=${each.request_id} request=${each} answer=${answer} />`
+    : each.waiting_for === "question" ? html`<${Question} key=${each.request_id} request=${each} answer=${answer} />`
     : html`<${Permission} key=${each.request_id} request=${each} answer=${answer} first=${each === pending[0]} edits=${edits} />`);
 }
 
