@@ -120,6 +120,7 @@ def _guarded(call: Callable[[], int]) -> int:
     except errors.NeedsAnswerError as error:
         say(f"the agent waits for an answer: {error.pending.title}")
         how = "--choose NUMBER" if error.pending.waiting_for == "question" else "allow"
+        how = "--set NAME=VALUE" if error.pending.tool == "Elicitation" else how
         name = short(error.session_id) if error.session_id else "SESSION"
         say(f"'jelmore answer {name} {how}' answers it, also 'jelmore attach {name}'; 'jelmore inbox' lists it")
         return WAITS

@@ -12,13 +12,15 @@ from prompt_toolkit.patch_stdout import patch_stdout
 
 from jelmore_client import Answer, AsyncJelmore, AsyncSession, ConflictError, Event, JelmoreError, Pending
 from jelmore_client.cli.blocks import Block, blocks_of, printable, rules_of
-from jelmore_client.cli.choices import UnclearError, choice
+from jelmore_client.cli.choices import UnclearError, choice, parts_of
+from jelmore_client.cli.forms import FORM, form_parts, value_of
 from jelmore_client.cli.printing import Printer, short
 from jelmore_client.core.requests import Request, session_path
 
 _ALLOW: Final = frozenset({"y", "yes", "allow"})
 _ALWAYS: Final = frozenset({"a", "always"})
 _DENY: Final = frozenset({"n", "no", "deny"})
+_DECLINE: Final = "/decline"
 
 _WRITTEN: Final = frozenset({"said", "tool_used", "turn_ended", "interrupted", "exited"})
 """What ends a message that is being written."""
@@ -38,7 +40,9 @@ class Conversation:
     """The prompts that wait for the running turn, by their id, in their order."""
 
     pending: list[Pending] = field(default_factory=list)
-    answers: dict[str, str | list[str]] = field(default_factory=dict)
+    answers: dict[str, Any] = field(default_factory=dict)
+    """What was given to the first pending request: by question, or by field of a form; None is left out."""
+
     cost_usd: float = 0.0
     ended: bool = False
     writing: str = ""
@@ -84,9 +88,8 @@ class Conversation:
         """Return the part of a pending question that is to be answered next."""
         if not self.pending or self.pending[0].waiting_for != "question":
             return None
-        parts = self.pending[0].input.get("questions")
-        left = [each for each in parts or [] if isinstance(each, dict) and each.get("question") not in self.answers]
-        return left[0] if left else None
+        given = self.pending[0].input
+        return next((each for each in parts_of(given) or form_parts(given) if _key(each) not in self.answers), None)
 
     def prompt(self) -> str:
         """Return the text before the cursor: the last lines of what is being written, and what is to be typed."""
@@ -95,7 +98,7 @@ class Conversation:
 
     def _sign(self) -> str:
         if self.question() is not None:
-            return "answer (number or text) > "
+            return f"answer (number or text, {_DECLINE}) > "
         if self.pending:
             rules = ", ".join(rules_of(self.pending[0].suggestions)).replace("\n", " ")
             always = f"a (always {rules[:_QUEUED_CHARACTERS]})" if rules else "a (always)"
@@ -121,6 +124,10 @@ class Conversation:
         return [*shown, f" and {more} more"] if more else shown
 
 
+def _key(part: dict[str, Any]) -> str:
+    return str(part.get("name") or part.get("question"))
+
+
 def _id_of(event: Event) -> str:
     return str(event.data.get("id") or event.seq)
 
@@ -141,8 +148,10 @@ def answer_of(conversation: Conversation, line: str) -> Answer | None:
     typed = line.strip()
     part = conversation.question()
     if part is not None:
-        conversation.answers[str(part["question"])] = choice(part, typed)
-        return None if conversation.question() is not None else Answer.choose(conversation.answers)
+        if typed == _DECLINE:
+            return Answer.deny()
+        conversation.answers[_key(part)] = value_of(part, typed) if "field" in part else choice(part, typed)
+        return None if conversation.question() is not None else _complete(conversation)
     word, _, reason = typed.partition(" ")
     if word.lower() in _ALLOW:
         return Answer.allow()
@@ -151,6 +160,14 @@ def answer_of(conversation: Conversation, line: str) -> Answer | None:
     if word.lower() in _DENY:
         return Answer.deny(reason.strip() or None)
     raise UnclearError("type y to allow, a to allow the same for the session, n to deny, or n and a reason")
+
+
+def _complete(conversation: Conversation) -> Answer:
+    """Return the answer to the first pending request, all of whose questions or fields have one."""
+    given, conversation.answers = conversation.answers, {}  # what the server refuses is asked again
+    if conversation.pending[0].tool != FORM:
+        return Answer.choose(given)
+    return Answer.allow({name: value for name, value in given.items() if value is not None})
 
 
 def question_blocks(part: dict[str, Any]) -> list[Block]:
@@ -258,6 +275,7 @@ class _Terminal:
             self._printer.block(Block("note", "somebody else has answered"))
         except JelmoreError as error:
             self._printer.block(Block("error", str(error)))
+            self._show_question("question")
 
     def _keys(self) -> KeyBindings:
         keys = KeyBindings()

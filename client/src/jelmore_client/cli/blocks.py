@@ -43,7 +43,9 @@ def blocks_of(event: "Event", *, whole: bool = False) -> Iterator[Block]:
                     "error" if data.get("failed") else "output", fold(text, None if whole else MAX_OUTPUT_LINES)
                 )
         case "permission_requested" | "question":
-            yield Block("asks", printable(str(data.get("title") or data.get("tool") or "the agent asks")))
+            url = _mapping(data.get("input")).get("url") if data.get("tool") == "Elicitation" else None
+            title = str(data.get("title") or data.get("tool") or "the agent asks")
+            yield Block("asks", printable(f"{title}\n{url}" if url else title))
         case "permission_resolved":
             by = f" by {data['by']}" if data.get("by") else ""
             rules = rules_of(data.get("updated_permissions"))

@@ -216,11 +216,17 @@ def answer(
         list[str] | None,
         typer.Option(metavar="NUMBER|TEXT", help="Answer a question; once for each, when it asks several."),
     ] = None,
+    fields: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Fill a field of the form that an MCP server asks for."),
+    ] = None,
     message: Annotated[str | None, typer.Option(help="With deny: the reason.")] = None,
     always: Annotated[bool, typer.Option("--always", help="With allow: the same for the whole session.")] = False,
     as_json: AsJson = False,
 ) -> int:
     """Answer a permission, a question, or a connection that waits."""
+    if fields and decision is None:
+        decision = "allow"
     if (decision is None) == (not choose) or decision not in {None, "allow", "deny"}:
         raise typer.BadParameter("must be allow or deny, or --choose answers a question", param_hint="DECISION")
     with connect() as client:
@@ -230,7 +236,12 @@ def answer(
             names = ", ".join(each.request_id for each in waiting) or "none"
             say(f"error: name the request; waiting: {names}")
             return USAGE
-        given = _answer(waiting[0], decision, choose or [], message, always=always)
+        if waiting[0].tool == "Elicitation" and decision == "allow":
+            given = _form(waiting[0], fields or [])
+        elif fields:
+            raise ContextError(f"--set fills a form, and this is none: {waiting[0].title}")
+        else:
+            given = _answer(waiting[0], decision, choose or [], message, always=always)
         session.answer(waiting[0].request_id, given)
         if as_json:
             answered = {"session_id": session.id, "request_id": waiting[0].request_id, "decision": given.decision}
@@ -253,6 +264,18 @@ def _answer(
         return Answer.allow(always=always)
     try:
         return Answer.choose(choices(waiting.input, choose))
+    except UnclearError as error:
+        raise ContextError(str(error)) from None
+
+
+def _form(waiting: "Pending", fields: list[str]) -> "Answer":
+    """Return the answer to an MCP server that asks for a form. Raises ContextError."""
+    from jelmore_client import Answer
+    from jelmore_client.cli.choices import UnclearError
+    from jelmore_client.cli.forms import content_of
+
+    try:
+        return Answer.allow(content_of(waiting.input, fields))
     except UnclearError as error:
         raise ContextError(str(error)) from None
 
