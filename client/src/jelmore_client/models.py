@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any, Literal
+from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -154,13 +155,22 @@ class Event(Model):
 
 
 class FileEntry(Model):
-    """An entry of a folder. `size` is of a file; `target` is where a link leads, which is never followed."""
+    """An entry of a folder. `size` is of a file; `target` is where a link leads, which is never followed.
+
+    `encoded` is only there for a name that is no UTF-8 text; the calls about files take `file_name`.
+    """
 
     name: str
+    encoded: str | None = None
     type: str
     size: int | None = None
     modified: float | None = None
     target: str | None = None
+
+    @property
+    def file_name(self) -> str:
+        """The name for further calls. A byte that is no UTF-8 is half a surrogate pair, as `os.fsencode` takes it."""
+        return self.name if self.encoded is None else unquote(self.encoded, errors="surrogateescape")
 
 
 class ChangedFile(Model):

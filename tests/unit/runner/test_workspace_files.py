@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +111,23 @@ def test_a_folder_is_listed_in_pages(tmp_path: Path) -> None:
     assert [(each["name"], each["type"]) for each in rest["entries"]] == [("c", "file"), ("link", "link")]
     assert rest["entries"][1]["target"] == "/etc/passwd"
     assert rest["next"] is None
+
+
+def test_names_that_are_no_text_are_reached_by_their_bytes(tmp_path: Path) -> None:
+    names = [b"a", b"\xc3", b"\xff\xfe"]
+    for name in names:
+        _put(tmp_path, os.fsdecode(name), name)
+    found, after = [], ""
+    for _ in names:
+        head, _ = _get(tmp_path, "", limit=1, after=after)
+        found += [(each["name"], each.get("encoded")) for each in head["entries"]]
+        after = head["next"]
+    assert (found, after) == ([("a", None), ("\ufffd", "%C3"), ("\ufffd\ufffd", "%FF%FE")], None)
+    assert _get(tmp_path, os.fsdecode(names[2]))[1] == names[2]
+    files.delete(tmp_path, {"path": os.fsdecode(names[2])}, Answer(io.BytesIO()))
+    assert _code(files.delete, tmp_path, {"path": os.fsdecode(names[2])}, Answer(io.BytesIO())) == "not_found"
+
+
+def test_what_ends_as_a_folder_is_not_written_as_a_file(tmp_path: Path) -> None:
+    assert _code(_put, tmp_path, "name/", b"x") == "invalid"
+    assert list(tmp_path.iterdir()) == []

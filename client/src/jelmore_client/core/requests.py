@@ -100,7 +100,7 @@ def send_input(session_id: str, prompt: Prompt, input_id: str | None, *, expand:
 
 def path_of(*parts: str) -> str:
     """Return a path of the API. Every part is escaped."""
-    return "/".join([API, *(quote(part, safe="") for part in parts)])
+    return "/".join([API, *(quote(part, safe="", errors="surrogateescape") for part in parts)])
 
 
 def given(**values: Any) -> dict[str, Any]:

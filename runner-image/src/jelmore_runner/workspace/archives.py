@@ -16,7 +16,7 @@ from jelmore_runner.workspace.answers import PIECE_BYTES, Answer, RefusedError, 
 from jelmore_runner.workspace.archive_rules import Budget, Kind, check_link, name_of
 from jelmore_runner.workspace.archive_streams import TarStream
 from jelmore_runner.workspace.files import TEMPORARY_PREFIX
-from jelmore_runner.workspace.paths import make_folder, opened_folder, parts_of
+from jelmore_runner.workspace.paths import make_folder, opened_folder, parts_of, shown
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -81,11 +81,13 @@ def _zip(folder: int, sink: Any) -> None:
         for name, where, entry in walk(folder):
             try:
                 found = os.stat(entry, dir_fd=where, follow_symlinks=False)
-                info = zipfile.ZipInfo(name + ("/" if stat.S_ISDIR(found.st_mode) else ""), _zip_time(found.st_mtime))
+                info = zipfile.ZipInfo(
+                    shown(name) + ("/" if stat.S_ISDIR(found.st_mode) else ""), _zip_time(found.st_mtime)
+                )
                 info.create_system, info.external_attr = _UNIX, found.st_mode << 16
                 info.compress_type = zipfile.ZIP_DEFLATED
                 if stat.S_ISLNK(found.st_mode):
-                    packed.writestr(info, os.readlink(entry, dir_fd=where))
+                    packed.writestr(info, os.fsencode(os.readlink(entry, dir_fd=where)))
                     continue
                 if stat.S_ISDIR(found.st_mode):
                     packed.writestr(info, b"")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from jelmore_runner.workspace.answers import PIECE_BYTES, Answer, RefusedError, pieces_of, refusal_of
-from jelmore_runner.workspace.paths import is_link, opened_folder, parts_of, shown
+from jelmore_runner.workspace.paths import encoded, is_link, opened_folder, parts_of, shown
 from jelmore_runner.workspace.ranges import matches, resolve
 
 TEMPORARY_PREFIX: Final = ".jelmore-upload-"
@@ -68,14 +68,24 @@ def _send(file: Any, asked: Mapping[str, Any], answer: Answer) -> None:
 
 def _list(root: Path, parts: tuple[str, ...], asked: Mapping[str, Any], answer: Answer) -> None:
     """Answer with the folder's entries in the order of their names, after the name `after`, up to `limit`."""
-    limit, after = min(int(asked.get("limit") or MAX_LISTED), MAX_LISTED), asked.get("after") or ""
+    limit, after = min(int(asked.get("limit") or MAX_LISTED), MAX_LISTED), _name_after(asked.get("after") or "")
     with opened_folder(root, parts) as folder:
         names = sorted(os.listdir(folder))  # noqa: PTH208 - of a descriptor
         chosen = [name for name in names if name > after and not name.startswith(TEMPORARY_PREFIX)]
         entries = [entry for name in chosen[:limit] if (entry := _entry(folder, name)) is not None]
         found = os.fstat(folder)
     more = chosen[limit - 1] if len(chosen) > limit else None
-    answer.begin(kind="directory", modified=found.st_mtime, entries=entries, next=None if more is None else shown(more))
+    code = None if more is None else encoded(more)
+    answer.begin(kind="directory", modified=found.st_mtime, entries=entries, next=f"/{code}" if code else more)
+
+
+def _name_after(after: str) -> str:
+    """Return the name with which the last page ended. With a slash, which no name has, it is encoded."""
+    if not after.startswith("/"):
+        return after
+    from urllib.parse import unquote_to_bytes
+
+    return os.fsdecode(unquote_to_bytes(after[1:]))
 
 
 def _entry(folder: int, name: str) -> dict[str, Any] | None:
@@ -84,6 +94,8 @@ def _entry(folder: int, name: str) -> dict[str, Any] | None:
     except OSError:  # removed meanwhile
         return None
     entry: dict[str, Any] = {"name": shown(name), "type": _type(found.st_mode), "modified": found.st_mtime}
+    if code := encoded(name):
+        entry["encoded"] = code
     if stat.S_ISREG(found.st_mode):
         entry |= {"size": found.st_size, "etag": etag_of(found), "executable": bool(found.st_mode & 0o100)}
     elif stat.S_ISLNK(found.st_mode):
@@ -97,6 +109,8 @@ def put(root: Path, asked: Mapping[str, Any], body: BinaryIO, answer: Answer) ->
     parts = parts_of(asked["path"])
     if not parts:
         raise RefusedError("is_directory", "path: names the workspace itself; send a file to a name in it")
+    if asked["path"].endswith("/"):
+        raise RefusedError("invalid", "path: ends with /, as that of a folder; leave it out to write a file")
     with opened_folder(root, parts[:-1], make=True) as folder:
         name = parts[-1]
         _check_conditions(folder, name, asked)
@@ -162,7 +176,7 @@ def delete(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
             else:
                 os.rmdir(parts[-1], dir_fd=folder)
         except OSError as error:
-            raise refusal_of(error, asked["path"]) from None
+            raise refusal_of(error, shown(asked["path"])) from None
     answer.begin(deleted=True)
 
 

@@ -85,6 +85,15 @@ def is_link(folder: int, name: str) -> bool:
         return False
 
 
+def encoded(name: str) -> str | None:
+    """Return a name that is no UTF-8 text as it is written in a URL; None for text, which needs no other form."""
+    if name.isascii() or shown(name) == name:
+        return None
+    from urllib.parse import quote_from_bytes
+
+    return quote_from_bytes(os.fsencode(name), safe="")
+
+
 def shown(name: str) -> str:
     """Return a file's name as valid UTF-8 text."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

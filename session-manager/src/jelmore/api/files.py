@@ -14,7 +14,7 @@ from jelmore.api.auth import CallerOf, ContextOf, SessionId, StreamedBodyRoute
 from jelmore.api.body_stream import body_pieces
 from jelmore.api.conditions import byte_range, entity_tags, http_date
 from jelmore.api.parameters import Whole
-from jelmore.api.path_parameters import ANY_PATH
+from jelmore.api.path_parameters import ANY_PATH, exact_path, shown_path
 from jelmore.ports import WorkspaceAnswer
 from jelmore.session.errors import DependencyError
 
@@ -36,6 +36,9 @@ class EntryResponse(BaseModel):
     """An entry of a folder."""
 
     name: str
+    encoded: str | None = Field(
+        default=None, description="Only of a name that is no UTF-8 text: how to write it in a URL's path."
+    )
     type: Literal["file", "directory", "link", "other"]
     size: int | None = Field(default=None, description="Bytes of a file.")
     modified: float = Field(description="Seconds since 1970.")
@@ -99,7 +102,7 @@ async def get_file(
     It never counts as activity. Links are shown in listings and not followed. `Range`, `If-Range`, `If-Match` and
     `If-None-Match` work on files. A transfer that breaks off has no last chunk.
     """
-    head = bool(request.scope.get("head"))
+    head, path = bool(request.scope.get("head")), exact_path(request.scope, path, "files")
     asked: dict[str, Any] = {"op": "get", "path": path, "head": head, "limit": limit, "after": after}
     asked |= _conditions(request)
     asked["range"], asked["if_range"] = byte_range(request.headers.get("range")), request.headers.get("if-range")
@@ -192,7 +195,7 @@ async def put_file(
     it is in place. It is refused with 422 when an entry leaves the folder, is a device or a hard link, or is a link
     that leads out; with 413 when it unpacks to more than 200 times its size.
     """
-    length = request.headers.get("content-length", "")
+    length, path = request.headers.get("content-length", ""), exact_path(request.scope, path, "files")
     asked: dict[str, Any] = {"path": path, "length": int(length) if length.isdigit() and len(length) < 19 else None}  # noqa: PLR2004
     if extract is None:
         asked |= {"op": "put", "executable": executable} | _conditions(request)
@@ -203,9 +206,9 @@ async def put_file(
     response.status_code = 201 if extract is None and found.get("created") else 200
     try:
         if extract is not None:
-            return ExtractedResponse(path=path, **found)
+            return ExtractedResponse(path=shown_path(path), **found)
         response.headers["ETag"] = str(found["etag"])
-        return WrittenResponse(path=path, **{name: found[name] for name in ("size", "etag", "modified")})
+        return WrittenResponse(path=shown_path(path), **{name: found[name] for name in ("size", "etag", "modified")})
     except (KeyError, ValidationError):
         raise unexpected_answer() from None
 
@@ -221,6 +224,7 @@ async def delete_file(
     recursive: Annotated[bool, Query(description="Delete a folder with everything in it.")] = False,
 ) -> Response:
     """Delete a file, a link, an empty folder or, with `recursive`, any folder. 404 when there is none."""
+    path = exact_path(request.scope, path, "files")
     asked = {"op": "delete", "path": path, "recursive": recursive, **_conditions(request)}
     await context.services.files.change(caller, session_id, asked)
     return Response(status_code=204)
@@ -235,7 +239,7 @@ def _conditions(request: Request) -> dict[str, Any]:
 
 def _folder(path: str, head: Mapping[str, Any]) -> FolderResponse:
     try:
-        return FolderResponse(path=path, entries=head["entries"], next=head.get("next"))
+        return FolderResponse(path=shown_path(path), entries=head["entries"], next=head.get("next"))
     except (KeyError, ValidationError):
         raise unexpected_answer() from None
 
@@ -244,7 +248,7 @@ def _archive_headers(name: str, form: str) -> dict[str, str]:
     return {
         **SAFE,
         "Content-Type": _MEDIA_TYPES[form],
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(shown_path(name), safe='')}",
     }
 
 

@@ -53,4 +53,5 @@ def parsed_head(line: bytes) -> Mapping[str, Any]:
     if "error" not in head:
         return head
     kind, message = _ERRORS.get(str(head["error"])), str(head.get("message", ""))[:1000]
+    message = message.encode("utf-8", "replace").decode()  # half a character in it has no form as JSON
     raise DependencyError("workspace", message) if kind is None else kind(message)
