@@ -1,7 +1,9 @@
 """Files over the API, with the real helper on a real folder."""
 
+import asyncio
 import io
 import tarfile
+import zipfile
 from collections.abc import AsyncIterator
 from urllib.parse import quote, unquote
 
@@ -34,7 +36,7 @@ async def test_a_file_goes_in_and_out(made: World) -> None:
         assert (new.status_code, new.json()["size"]) == (201, 9), new.text
         got = await client.get(f"{files}/src/main.py")
         assert (got.content, got.headers["etag"]) == (b"print(1)\n", new.headers["etag"])
-        assert got.headers["content-length"] == "9"
+        assert got.headers["content-length"] == "8"
         assert "sandbox" in got.headers["content-security-policy"]
         part = await client.get(f"{files}/src/main.py", headers={"Range": "bytes=6-6"})
         assert (part.status_code, part.content, part.headers["content-range"]) == (206, b"1", "bytes 6-6/9")
@@ -66,6 +68,59 @@ async def test_a_file_may_have_any_name(made: World, name: str) -> None:
         assert [each["name"] for each in listed] == [last]
         assert (await client.delete(f"{files}/{name}")).status_code == 204
         assert (await client.get(f"{files}/{name}")).status_code == 404
+
+
+async def test_a_name_that_is_no_text_is_listed_with_how_to_write_it(made: World) -> None:
+    async with made.client() as client:
+        files = f"{BASE}/{await _session(client)}/files"
+        for name in ("%FF%FE.txt", "d%C3/%E9", "plain", "%EF%BF%BD"):
+            written = await client.put(f"{files}/{name}", content=name.encode())
+            assert written.status_code == 201, written.text
+        assert written.json()["path"] == "\ufffd"
+        entries = (await client.get(files)).json()["entries"]
+        shown = [("d\ufffd", "d%C3"), ("plain", None), ("\ufffd\ufffd.txt", "%FF%FE.txt"), ("\ufffd", None)]
+        assert [(each["name"], each.get("encoded")) for each in entries] == shown
+        assert (await client.get(f"{files}/d%C3")).json()["path"] == "d\ufffd"
+        assert (await client.get(f"{files}/%FF%FE.txt")).text == "%FF%FE.txt"
+        assert (await client.head(f"{files}/d%C3/%E9")).headers["content-length"] == "8"
+        assert (await client.get(f"{files}/%EF%BF%BD")).text == "%EF%BF%BD"
+        seen: list[str] = []
+        page = {"entries": [], "next": ""}
+        while page.get("next") is not None:
+            page = (await client.get(files, params={"limit": 1, "after": page["next"]})).json()
+            seen += [each["name"] for each in page["entries"]]
+        assert seen == [name for name, _ in shown]
+        packed = await client.get(f"{files}/d%C3", params={"archive": "zip"})
+        assert zipfile.ZipFile(io.BytesIO(packed.content)).namelist() == ["\ufffd"]
+        refused = await client.delete(f"{files}/d%C3")
+        assert (refused.status_code, "d\ufffd" in refused.json()["detail"]) == (409, True), refused.text
+        assert (await client.delete(f"{files}/d%C3?recursive=1")).status_code == 204
+        assert (await client.delete(f"{files}/%FF%FE.txt")).status_code == 204
+        assert (await client.get(f"{files}/%FF%FE.txt")).status_code == 404
+
+
+async def test_who_sends_all_of_a_refused_upload_first_reads_the_refusal(made: World) -> None:
+    sent = 32 * 1024 * 1024
+    reader, writer = await asyncio.open_unix_connection(made.socket_path)
+    path = f"{BASE}/00000000-0000-0000-0000-000000000000/files/big"
+    head = f"PUT {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {sent}\r\n\r\n"
+    try:
+        async with asyncio.timeout(30):
+            writer.write(head.encode())
+            for _ in range(sent // 65536):
+                writer.write(b"x" * 65536)
+                await writer.drain()
+            assert (await reader.readline()).startswith(b"HTTP/1.1 401 ")
+    finally:
+        writer.transport.abort()
+
+
+async def test_a_path_that_ends_as_that_of_a_folder_is_not_written_as_a_file(made: World) -> None:
+    async with made.client() as client:
+        files = f"{BASE}/{await _session(client)}/files"
+        refused = await client.put(f"{files}/name/", content=b"x")
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "path")
+        assert (await client.get(files)).json()["entries"] == []
 
 
 async def test_a_name_that_no_file_can_have_is_refused_as_the_path(made: World) -> None:

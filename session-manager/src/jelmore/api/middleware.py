@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jelmore.api.audit_entries import audit_entry
-from jelmore.api.early_responses import BODY_IN_USE, read_on
+from jelmore.api.early_responses import BODY_IN_USE, linger, read_on
 from jelmore.api.metrics import Metrics
 from jelmore.api.problems import stopping, unexpected
 from jelmore.control.tasks import was_asked_to_end
@@ -42,6 +42,8 @@ class _Answer:
     status: int = 0
     streamed: bool = False
     body_read: bool = False
+    early: bool = False  # the rest of the request is discarded, also after the response
+    ended_at: float = 0.0  # when an early response was whole
 
 
 class Outermost:
@@ -109,8 +111,10 @@ class Outermost:
             return message
 
         async def body_read() -> bool:
-            in_use = scope["state"].get(BODY_IN_USE, False)
-            return answer.body_read if in_use else await read_on(noting_receive, lambda: answer.body_read)
+            if scope["state"].get(BODY_IN_USE, False):
+                return answer.body_read
+            answer.early = not await read_on(noting_receive, lambda: answer.body_read)
+            return not answer.early
 
         async def noting_send(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -120,6 +124,11 @@ class Outermost:
                     MutableHeaders(raw=message["headers"])["Connection"] = "close"
                 content_type = Headers(raw=message["headers"]).get("content-type", "")
                 answer.streamed = content_type.startswith("text/event-stream")
+            elif message["type"] == "http.response.body" and answer.early and not message.get("more_body", False):
+                await send({**message, "more_body": True})
+                answer.ended_at = time.perf_counter()
+                await linger(noting_receive, lambda: answer.body_read)
+                message = {"type": "http.response.body"}
             elif message["type"] == "websocket.accept":
                 answer.status = HTTPStatus.SWITCHING_PROTOCOLS.value
             elif message["type"] == "websocket.http.response.start":
@@ -140,7 +149,7 @@ class Outermost:
             _log.error("request_failed", code="internal", error=repr(error), exc_info=error)
             await _respond_to_bug(scope, receive, noting_send, started=bool(answer.status))
         finally:
-            self._report(scope, answer, time.perf_counter() - began)
+            self._report(scope, answer, (answer.ended_at or time.perf_counter()) - began)
 
     def _report(self, scope: Scope, answer: _Answer, seconds: float) -> None:
         operation = operation_of(scope)
