@@ -13,6 +13,7 @@ class LoopbackConnection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self.closed = False
+        self.revoked = False  # whether the sandbox ends it, because the key was revoked
 
     async def receive(self) -> bytes:
         try:
@@ -20,7 +21,7 @@ class LoopbackConnection:
         except OSError:
             raise PortClosedError(in_order=False) from None
         if not piece:
-            raise PortClosedError(in_order=True)
+            raise PortClosedError(in_order=not self.revoked, revoked=self.revoked)
         return piece
 
     async def send(self, data: bytes) -> None:

@@ -127,6 +127,17 @@ async def test_revoking_the_key_ends_the_connection(api: World, echo: int) -> No
         assert (await all_of(connection))[1] == 4401
 
 
+async def test_a_sandbox_that_knows_of_the_revocation_first_ends_it_alike(api: World, echo: int) -> None:
+    session_id, _ = await new_session(api)
+    async with raw(api, session_id, echo) as connection:
+        await connection.send(b"x")
+        assert await connection.recv() == b"x"
+        link = api.port_connections.connections[0]
+        link.revoked = True
+        await link.end()  # its server ends too
+        assert await all_of(connection) == (b"end", 4401)
+
+
 async def test_the_list_shows_what_listens_and_wakes_nothing(api: World) -> None:
     session_id, _ = await new_session(api)
     program = "import socket, time; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True)"

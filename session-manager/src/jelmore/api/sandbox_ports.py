@@ -171,12 +171,12 @@ async def _pass(websocket: WebSocket, context: Context, caller: Caller, link: Po
 
 
 async def _received(link: PortConnection) -> AsyncGenerator[Item]:
-    """Yield what the server sends. Raises CloseError at the end: 1000, or 1001 when the connection broke off."""
+    """Yield what the server sends. Raises CloseError at the end."""
     while True:
         try:
             yield Item("", data=await link.receive())
         except PortClosedError as closed:
-            raise CloseError(CloseCode.ENDED if closed.in_order else CloseCode.GOING_AWAY) from None
+            raise _closed(closed) from None
 
 
 async def _send(connection: Connection, link: PortConnection) -> None:
@@ -192,8 +192,18 @@ async def _send(connection: Connection, link: PortConnection) -> None:
             else:
                 ended = True
                 await link.end()
-    except PortClosedError:
-        raise CloseError(CloseCode.GOING_AWAY) from None
+    except PortClosedError as closed:
+        raise _closed(closed) from None
+
+
+def _closed(closed: PortClosedError) -> CloseError:
+    """Return how the client's connection ends: 1000, 4401 for a revoked key, or 1001 when the link broke off.
+
+    The sandbox may know of a revocation before the next look at the key does.
+    """
+    if closed.revoked:
+        return CloseError(CloseCode.UNAUTHENTICATED)
+    return CloseError(CloseCode.ENDED if closed.in_order else CloseCode.GOING_AWAY)
 
 
 async def _stay(context: Context, caller: Caller) -> None:

@@ -12,6 +12,7 @@ from jelmore.drivers.runner_answers import translated
 from jelmore.drivers.runner_http import CONNECT_S, opened_session
 from jelmore.ports import ControlAddress, PortClosedError, PortConnection
 from jelmore.session.errors import CapacityError, DependencyError, JelmoreError, NotFoundError, RefusedError
+from jelmore_protocol.frames import CloseCode
 from jelmore_protocol.sandbox_ports import END, MAX_CONNECTIONS, MAX_FRAME_BYTES
 
 OPEN_S: Final = 15.0
@@ -86,7 +87,8 @@ class _Connection:
             raise self._closed() from None
 
     def _closed(self) -> PortClosedError:
-        return PortClosedError(in_order=self._websocket.close_code == _IN_ORDER)
+        code = self._websocket.close_code
+        return PortClosedError(in_order=code == _IN_ORDER, revoked=code == CloseCode.UNAUTHENTICATED)
 
     async def close(self) -> None:
         """Close the connection."""

@@ -9,11 +9,15 @@ from jelmore.session.world import ControlAddress
 
 
 class PortClosedError(Exception):
-    """The connection is closed. `in_order` is False when it broke off: what came before is then not complete."""
+    """The connection is closed. `in_order` is False when it broke off: what came before is then not complete.
 
-    def __init__(self, *, in_order: bool) -> None:
+    `revoked`: the sandbox has closed it, because the credential of its client was revoked.
+    """
+
+    def __init__(self, *, in_order: bool, revoked: bool = False) -> None:
         super().__init__("closed" if in_order else "broken off")
         self.in_order = in_order
+        self.revoked = revoked
 
 
 class PortConnection(Protocol):
