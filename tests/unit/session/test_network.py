@@ -49,6 +49,12 @@ def test_refused_by_name(asked: dict[str, Any], ceiling: str, named: str) -> Non
         checked_network(asked, ceiling, packages=True)
 
 
+def test_nobody_can_be_asked_where_sandboxes_use_the_network_of_the_machine() -> None:
+    with pytest.raises(InvalidRequestError, match=r"network\.ask: has no effect with JELMORE_RUNTIME=local"):
+        checked_network({"mode": "none", "ask": ["*"]}, "open", packages=True, kept_in=False)
+    assert checked_network({"mode": "open"}, "open", packages=True, kept_in=False) == {"mode": "open", "allow": []}
+
+
 def test_packages_need_hosts() -> None:
     with pytest.raises(InvalidRequestError, match="JELMORE_PACKAGE_HOSTS"):
         checked_network({"mode": "packages"}, "open", packages=False)

@@ -345,6 +345,7 @@ def _defaults(settings: Settings, profiles: Profiles) -> Defaults:
         max_network=settings.max_network,
         package_hosts=bool(settings.package_host_list),
         warm=lambda: has_pool(profiles, settings.pool_size),
+        kept_in=settings.runtime != "local",
     )
 
 

@@ -28,6 +28,7 @@ class Defaults:
     stop_patience_s: float
     max_network: str = "none"
     package_hosts: bool = False  # whether the deployment names any
+    kept_in: bool = True  # whether sandboxes reach others by the gateway only, which can ask about a connection
     draining: bool = False
     warm: Callable[[], bool] = lambda: False  # whether a create may get a member of the warm pool
 
@@ -132,7 +133,7 @@ def changed_session(session: Session, changes: Changes, defaults: Defaults) -> S
 def _network(asked: Mapping[str, Any], profile: Profile, defaults: Defaults) -> dict[str, Any]:
     """Return what the session may reach. Raises InvalidRequestError."""
     profile.check({"network": dict(asked)})
-    return checked_network(asked, defaults.max_network, packages=defaults.package_hosts)
+    return checked_network(asked, defaults.max_network, packages=defaults.package_hosts, kept_in=defaults.kept_in)
 
 
 def _lowered(limits: Limits, profile: Profile) -> Limits:

@@ -12,8 +12,10 @@ MAX_APPROVED: Final = 200
 """The newest approvals are kept; the protocol takes no more rules."""
 
 
-def checked_network(asked: Mapping[str, Any], ceiling: str, *, packages: bool) -> dict[str, Any]:
+def checked_network(asked: Mapping[str, Any], ceiling: str, *, packages: bool, kept_in: bool = True) -> dict[str, Any]:
     """Return the network of a spec, empty for `none`. `packages`: the deployment names package hosts.
+
+    `kept_in`: sandboxes reach other hosts only by the gateway, which can ask about a connection.
 
     Raises InvalidRequestError naming the field that contradicts another or is above the ceiling.
     """
@@ -21,6 +23,9 @@ def checked_network(asked: Mapping[str, Any], ceiling: str, *, packages: bool) -
     people = {name: list(asked[name]) for name in ("ask", "approved") if asked.get(name)}
     if mode not in MODES:
         raise InvalidRequestError(f"network.mode: must be one of {', '.join(MODES)}")
+    if people.get("ask") and not kept_in:
+        why = "has no effect with JELMORE_RUNTIME=local, whose sessions use the network of the machine; leave it out"
+        raise InvalidRequestError(f"network.ask: {why}")
     if mode == "none" and allow:
         raise InvalidRequestError("network.allow: has no effect with the mode none; choose custom")
     if not within(width(asked), ceiling):
