@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -42,6 +42,7 @@ class MemoryOperator:
 
     def __init__(self) -> None:
         self.live: dict[str, LiveValue] = {}
+        self.age_s = 60.0  # of every change, by the clock of the database
         self.entries: list[AuditEntry] = []
         self.digests: dict[str, str] = {}
         self.away = False
@@ -71,7 +72,7 @@ class MemoryOperator:
         if value is None:
             self.live.pop(name, None)
         else:
-            self.live[name] = LiveValue(value, MOMENT, changed_by)
+            self.live[name] = LiveValue(value, MOMENT, changed_by, self.age_s)
 
     async def add_audit(self, entries: Sequence[AuditEntry]) -> None:
         await asyncio.sleep(0.01)
@@ -144,7 +145,7 @@ async def test_a_drain_waits_for_sessions_that_start_and_until_every_manager_kno
     assert not (await world.operator.drained(ADMIN)).drained
     await world.store.save(replace(session, status=SessionStatus.WAITING_INPUT), [])
     assert (await waiting).drained
-    world.rows.live[DRAINING] = LiveValue(True, datetime.now(UTC), "admin")
+    world.rows.live[DRAINING] = LiveValue(True, datetime.now(UTC) - timedelta(hours=1), "admin", 0.5)
     report = await world.operator.drained(ADMIN)
     assert (report.active_turns, report.drained) == (0, False), "another manager may take a turn for a second"
 

@@ -6,7 +6,7 @@ Changes are rows, so they reach every manager within a second and survive restar
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -144,7 +144,7 @@ class Operator:
         sessions, total = await self._store.under_way(_MAX_SHOWN)
         if change is None:
             return DrainReport(draining=False, since=None, by=None, active_turns=total, sessions=sessions)
-        everywhere = datetime.now(UTC) - change.changed_at >= timedelta(seconds=_SPREAD_S)
+        everywhere = change.age_s >= _SPREAD_S
         return DrainReport(True, change.changed_at, change.changed_by, total, sessions, everywhere)
 
     async def undo_drain(self, caller: Caller) -> DrainReport:

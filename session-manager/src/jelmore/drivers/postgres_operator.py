@@ -62,7 +62,10 @@ class PostgresOperator:
     async def live_settings(self) -> Mapping[str, LiveValue]:
         """Return what was changed, by name."""
         rows = await self._database.rows(_SQL["live_settings"])
-        return {row["name"]: LiveValue(json.loads(row["value"]), row["changed_at"], row["changed_by"]) for row in rows}
+        return {
+            row["name"]: LiveValue(json.loads(row["value"]), row["changed_at"], row["changed_by"], row["age_s"])
+            for row in rows
+        }
 
     async def set_live(self, name: str, value: Any, changed_by: str) -> None:
         """Store a changed value; see the port."""

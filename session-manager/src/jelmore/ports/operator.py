@@ -15,6 +15,7 @@ class LiveValue:
     value: Any
     changed_at: datetime
     changed_by: str
+    age_s: float  # since the change, by the clock of the database, which also gave `changed_at`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

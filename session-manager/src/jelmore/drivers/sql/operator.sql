@@ -39,8 +39,10 @@ select id || '~' || left(:former, 12), name, role, :former, created_at,
 from api_keys where id = :id;
 
 -- name: live_settings
--- Reads what operators have changed while managers run.
-select name, value, changed_at, changed_by from live_settings;
+-- Reads what operators have changed while managers run, and how long ago: clocks of managers may differ.
+select name, value, changed_at, changed_by,
+    extract(epoch from clock_timestamp() - changed_at)::float8 as age_s
+from live_settings;
 
 -- name: set_live
 -- Stores a changed value.
