@@ -229,6 +229,19 @@ def test_a_pipe_that_git_would_wait_for_is_refused_by_name(root: Path, place: st
         assert _call(repository.commit, root, message="one")[0]["created"], "other pipes are nothing to git"
 
 
+@pytest.mark.parametrize("place", [".git/info/exclude", ".gitignore"])
+def test_a_link_to_a_pipe_is_refused_alike(root: Path, place: str) -> None:
+    os.mkfifo(root / "pipe")
+    (root / place).unlink(missing_ok=True)
+    (root / place).symlink_to(root / "pipe")
+    with pytest.raises(RefusedError, match=f"{place} is a pipe"):
+        _call(repository.commit, root, message="one")
+    (root / place).unlink()
+    (root / place).symlink_to(root / "nowhere")
+    (root / "file").touch()
+    assert _call(repository.commit, root, message="one")[0]["created"]
+
+
 def test_a_file_of_terabytes_is_not_read(root: Path) -> None:
     with (root / "big").open("wb") as file:
         file.truncate(repository.MAX_READ_BYTES + 1)

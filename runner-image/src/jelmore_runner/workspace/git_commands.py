@@ -149,7 +149,10 @@ class Git:
 
 
 def pipe_for_git(root: Path) -> str | None:
-    """Return the relative path of a pipe where git reads a file of its own, None without one. Looks for `_LOOK_S`."""
+    """Return the relative path of a pipe, or of a link to one, where git reads a file of its own; None without one.
+
+    Looks for `_LOOK_S`.
+    """
     until = time.monotonic() + _LOOK_S
     for top, folders, names in os.walk(root):
         here = os.path.relpath(top, root)
@@ -165,7 +168,7 @@ def pipe_for_git(root: Path) -> str | None:
 
 def _mode(path: str) -> int:
     try:
-        return os.lstat(path).st_mode
+        return Path(path).stat().st_mode  # of what a link leads to: git follows them too
     except OSError:
         return 0
 
