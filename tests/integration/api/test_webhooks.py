@@ -212,6 +212,26 @@ async def test_a_revoked_key_calls_nobody(api: World, receiver: Receiver) -> Non
         assert kept.status_code == 201
 
 
+async def test_an_expired_key_calls_nobody(api: World, receiver: Receiver) -> None:
+    async with api.client() as admin:
+        asked = {"name": "of a job", "role": "client", "expires_in_s": 2}
+        key = (await admin.post("/api/v1/admin/keys", json=asked)).json()["key"]
+        async with api.client(key) as other:
+            assert (await other.post(HOOKS, json={"url": receiver.url})).status_code == 201
+            session_id = (await other.post("/api/v1/sessions")).json()["id"]
+            await until(lambda: bool(receiver.got))
+
+            async def has_expired() -> bool:
+                return (await other.get(HOOKS)).status_code == 401
+
+            await until(has_expired)
+        await admin.post(HOOKS, json={"url": receiver.url, "description": "admin's"})
+        receiver.got.clear()
+        await admin.delete(f"/api/v1/sessions/{session_id}")
+        await until(lambda: "session.terminated" in receiver.types())
+        assert receiver.types().count("session.terminated") == 1
+
+
 async def test_a_full_queue_is_bounded_and_said(
     api: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,12 +48,13 @@ where id = :id returning *;
 delete from webhooks where id = :id;
 
 -- name: active
--- Lists the webhooks and browsers that get events: enabled, and with a key that is not revoked, nor an account that has not
--- signed in for a week; with how many deliveries wait. `of_client`: the role of an account changes after it was registered.
+-- Lists the webhooks and browsers that get events: enabled, and with a key that is neither revoked nor expired, nor an
+-- account that has not signed in for a week; with how many deliveries wait. `of_client`: the role of an account changes after it was registered.
 select w.*, (select count(*) from webhook_deliveries as d where d.webhook_id = w.id and d.state = 'pending') as waiting,
     k.role = 'client' as of_client
 from webhooks as w join api_keys as k on k.id = w.owner
 where (w.enabled or w.push_key is not null) and k.revoked_at is null
+  and (k.signed_in_until is not null or k.expires_at is null or k.expires_at > clock_timestamp())
   and (k.signed_in_until is null or k.signed_in_until > clock_timestamp() - interval '7 days')
 order by w.id;
 
@@ -86,6 +87,7 @@ with due as (
     from webhook_deliveries as d join webhooks as w on w.id = d.webhook_id join api_keys as k on k.id = w.owner
     where d.state = 'pending' and d.next_at <= clock_timestamp() and (w.enabled or w.push_key is not null)
       and k.revoked_at is null
+      and (k.signed_in_until is not null or k.expires_at is null or k.expires_at > clock_timestamp())
       and (k.signed_in_until is null or k.signed_in_until > clock_timestamp() - interval '7 days')
       and not d.webhook_id = any(:without::uuid[])
     order by d.next_at
