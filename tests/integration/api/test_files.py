@@ -115,6 +115,19 @@ async def test_who_sends_all_of_a_refused_upload_first_reads_the_refusal(made: W
         writer.transport.abort()
 
 
+async def test_who_asks_first_is_refused_without_an_upload(made: World) -> None:
+    reader, writer = await asyncio.open_unix_connection(made.socket_path)
+    path = f"{BASE}/00000000-0000-0000-0000-000000000000/files/big"
+    head = f"PUT {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n"
+    try:
+        writer.write(head.encode())
+        async with asyncio.timeout(4):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 401 ")
+            assert b"x-request-id" in (await reader.read())
+    finally:
+        writer.transport.abort()
+
+
 async def test_a_path_that_ends_as_that_of_a_folder_is_not_written_as_a_file(made: World) -> None:
     async with made.client() as client:
         files = f"{BASE}/{await _session(client)}/files"

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jelmore.api.audit_entries import audit_entry
-from jelmore.api.early_responses import BODY_IN_USE, linger, read_on
+from jelmore.api.early_responses import RequestBody
 from jelmore.api.metrics import Metrics
 from jelmore.api.problems import stopping, unexpected
 from jelmore.control.tasks import was_asked_to_end
@@ -41,8 +41,6 @@ class _Answer:
 
     status: int = 0
     streamed: bool = False
-    body_read: bool = False
-    early: bool = False  # the rest of the request is discarded, also after the response
     ended_at: float = 0.0  # when an early response was whole
 
 
@@ -103,31 +101,20 @@ class Outermost:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         began = time.perf_counter()
-        answer = _Answer()
-
-        async def noting_receive() -> Message:
-            message = await receive()
-            answer.body_read |= message["type"] == "http.request" and not message.get("more_body", False)
-            return message
-
-        async def body_read() -> bool:
-            if scope["state"].get(BODY_IN_USE, False):
-                return answer.body_read
-            answer.early = not await read_on(noting_receive, lambda: answer.body_read)
-            return not answer.early
+        answer, body = _Answer(), RequestBody(scope, receive)
 
         async def noting_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 answer.status = message["status"]
                 _add_headers(message, scope, request_id)
-                if _sends_body(Headers(scope=scope)) and not await body_read():
+                if not await body.is_out_of_the_way():
                     MutableHeaders(raw=message["headers"])["Connection"] = "close"
                 content_type = Headers(raw=message["headers"]).get("content-type", "")
                 answer.streamed = content_type.startswith("text/event-stream")
-            elif message["type"] == "http.response.body" and answer.early and not message.get("more_body", False):
+            elif message["type"] == "http.response.body" and body.left and not message.get("more_body", False):
                 await send({**message, "more_body": True})
                 answer.ended_at = time.perf_counter()
-                await linger(noting_receive, lambda: answer.body_read)
+                await body.linger()
                 message = {"type": "http.response.body"}
             elif message["type"] == "websocket.accept":
                 answer.status = HTTPStatus.SWITCHING_PROTOCOLS.value
@@ -137,7 +124,7 @@ class Outermost:
             await send(message)
 
         try:
-            await self.app(scope, noting_receive, noting_send)
+            await self.app(scope, body.receive, noting_send)
         except asyncio.CancelledError:
             if not was_asked_to_end():  # it leaked from another task
                 raise
@@ -184,10 +171,6 @@ def operation_of(scope: Scope) -> str:
     """Return the name of the handler that served the request. As a metric label, it has a bounded number of values."""
     endpoint = scope.get("endpoint")
     return str(getattr(endpoint, "__name__", "none"))
-
-
-def _sends_body(headers: Headers) -> bool:
-    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
 def _request_id(headers: Headers) -> str:
