@@ -6,7 +6,7 @@ import pytest
 
 from jelmore_client import Answer
 from jelmore_client.cli.attach import Conversation, answer_of, question_blocks
-from jelmore_client.cli.choices import UnclearError
+from jelmore_client.cli.choices import UnclearError, choice
 from jelmore_client.cli.forms import content_of, form_parts, value_of
 from jelmore_client.models import Pending
 
@@ -73,6 +73,13 @@ def test_a_form_is_asked_field_by_field_while_attached() -> None:
     assert answer_of(conversation, "n") is None
     assert answer_of(conversation, "-") == Answer.allow({"size": "S", "count": 4, "gift": False})
     assert conversation.question() is not None  # asked again, should the server refuse it
+
+
+def test_numbers_and_own_words_go_together_where_several_may_be_chosen() -> None:
+    part = {"question": "Fruits?", "multiSelect": True, "options": [{"label": "apple"}, {"label": "pear"}]}
+    assert choice(part, "2, a quince") == ["pear", "a quince"]
+    assert choice(part, "3,") == ["3"]
+    assert choice({**part, "multiSelect": False}, "2, a quince") == "2, a quince"
 
 
 def test_a_form_is_declined_and_an_address_is_accepted() -> None:

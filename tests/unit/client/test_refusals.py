@@ -161,7 +161,7 @@ QUESTIONS = {
 
 
 def test_each_question_gets_its_choice() -> None:
-    assert choices(QUESTIONS, ["2", "1, there"]) == {"Which?": "blue", "Where?": ["1", "there"]}
+    assert choices(QUESTIONS, ["2", "1, there"]) == {"Which?": "blue", "Where?": ["here", "there"]}
     assert choices(QUESTIONS, ["green", "1,2"]) == {"Which?": "green", "Where?": ["here", "there"]}
 
 

@@ -28,8 +28,8 @@ def choice(part: dict[str, Any], typed: str) -> str | list[str]:
         raise UnclearError("type a number or an answer")
     several = bool(part.get("multiSelect"))
     words = [word.strip() for word in typed.split(",")] if several else [typed]
-    if all(word.isdecimal() and 1 <= int(word) <= len(labels) for word in words):
-        words = [labels[int(word) - 1] for word in words]
+    numbered = {str(number): label for number, label in enumerate(labels, 1)}
+    words = [numbered.get(word, word) for word in words if word]
     return words if several else words[0]
 
 
