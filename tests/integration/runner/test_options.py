@@ -151,6 +151,26 @@ async def test_an_appended_prompt_and_thinking_arrive(runner: Runner, model: Rec
     assert model.turns[0]["thinking"]["type"] == "adaptive"
 
 
+@pytest.mark.parametrize("mode", ["append", "replace"])
+async def test_a_changed_prompt_arrives_in_a_conversation_that_is_resumed(
+    runner: Runner, model: RecordingModel, mode: str
+) -> None:
+    """Claude Code records the system prompt of a conversation, and would send the recorded one after a resume."""
+    lives = [{"system_prompt": "FIRST-ONE"}, {"system_prompt": "FIRST-ONE"}, {"system_prompt": "SECOND-ONE"}, {}]
+    for generation, prompt in enumerate(lives, 1):
+        options = {**prompt, "system_prompt_mode": mode} if prompt else {}
+        await runner.begin(generation=generation, resume=generation > 1, options=options)
+        async with runner.open() as client:
+            await run(client, f"demo> say {generation}", f"i{generation}")
+        await runner.stop(final=False)
+        assert runner.terminate() == 0
+    sent = [json.dumps(turn["system"]) for turn in model.turns]
+    assert ["FIRST-ONE" in system for system in sent] == [True, True, False, False]
+    assert ["SECOND-ONE" in system for system in sent] == [False, False, True, False]
+    assert model.turns[0]["system"] == model.turns[1]["system"], "what did not change is read from the model's cache"
+    assert "demo> say 1" in json.dumps(model.turns[3]["messages"])
+
+
 async def test_a_schema_gives_structured_output(runner: Runner) -> None:
     schema = {"type": "object", "properties": {"count": {"type": "integer"}}, "required": ["count"]}
     await runner.begin(options={"output_schema": schema})

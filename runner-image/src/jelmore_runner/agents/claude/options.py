@@ -136,7 +136,7 @@ def build_options(
         tools=wanted.tools,
         allowed_tools=list(wanted.allowed_tools),
         disallowed_tools=list(wanted.disallowed_tools),
-        system_prompt=_system_prompt(wanted),
+        system_prompt=_system_prompt(wanted, start),
         output_format=None if schema is None else {"type": "json_schema", "schema": schema},
         max_turns=wanted.max_turns,
         max_budget_usd=start.max_budget_usd,
@@ -161,11 +161,16 @@ def build_options(
     )
 
 
-def _system_prompt(wanted: AgentOptions) -> Any:
+def _system_prompt(wanted: AgentOptions, start: Start) -> Any:
+    """Return the system prompt. Claude Code must not send a recorded one in a conversation that is resumed.
+
+    It would since 2.1.257 (`SystemPromptPreset.snapshot` of the SDK), whatever the prompt is by now.
+    """
+    recorded = {"snapshot": False} if start.resume else {}
     if wanted.system_prompt and wanted.system_prompt_mode == "replace":
-        return wanted.system_prompt
+        return {"type": "custom", "prompt": wanted.system_prompt, **recorded}
     append = {"append": wanted.system_prompt} if wanted.system_prompt else {}
-    return {"type": "preset", "preset": "claude_code", **append}
+    return {"type": "preset", "preset": "claude_code", **append, **recorded}
 
 
 def _settings(launch: Launch) -> dict[str, Any]:
