@@ -94,9 +94,9 @@ async def test_the_form_of_an_mcp_server_is_filled_in_and_sent_typed(local_api: 
         await card.get_by_role("button", name="Answer", exact=True).click()
         await expect(card).to_have_count(0)
     await local_api.until(session_id, status="waiting_input", waiting_for="prompt")
-    told = json.loads(tool_answers(await local_api.all(session_id, "output"))[-1])
+    received = json.loads(tool_answers(await local_api.all(session_id, "output"))[-1])
     wanted = {"size": "m", "count": 2, "colours": ["green"], "gift": True, "until": "2026-11-28"}
-    assert told == {"action": "accept", "content": wanted}
+    assert received == {"action": "accept", "content": wanted}
 
 
 async def test_a_tool_is_always_allowed_from_the_card(local_api: Api, browser: Browser) -> None:
