@@ -9,7 +9,8 @@ from typing import Any
 
 from playwright.async_api import Browser, Page, expect
 
-from tests.support.browsing import DESK, page_of, picture, violations
+from tests.support.browsing import DESK, page_of, picture, profile_of, violations
+from tests.support.desktop_notifications import Desktop
 from tests.support.push_service import PushService
 from tests.support.stack_client import Api
 from tests.support.waiting import until
@@ -113,3 +114,44 @@ async def test_who_signs_in_after_somebody_whose_login_ran_out_gives_up_their_su
         await page.evaluate(f"({ANOTHERS})()")
         await page.get_by_role("button", name="Sign out").click()
         await expect(page.get_by_label("API key")).to_be_visible()
+
+
+async def test_a_click_on_a_notification_opens_its_session(local_api: Api) -> None:
+    """Chromium shows it by the desktop's service and hears of the click from there. A private profile heeds none."""
+    first, second = [(await local_api.create("demo> say hello", title=name))["id"] for name in ("First", "Second")]
+    origin = local_api.stack.url
+    async with (
+        Desktop() as desktop,
+        profile_of(desktop.address) as profile,
+        page_of(local_api, profile) as page,
+    ):
+        await page.context.grant_permissions(["notifications"], origin=origin)
+        await page.wait_for_function("() => navigator.serviceWorker.controller !== null")
+
+        async def notified(session_id: str) -> None:
+            seen = len(desktop.shown)
+            message = {"title": f"of {session_id}", "session_id": session_id, "waiting_for": "question"}
+            await deliver(page, origin, message)
+            await until(lambda: len(desktop.shown) > seen, seconds=15)
+            assert (desktop.shown[-1].title, session_id) == (f"of {session_id}", session_id)
+            assert "asks a question" in desktop.shown[-1].body
+            desktop.click(desktop.shown[-1])
+
+        await page.goto(f"{origin}/#/new")
+        await page.get_by_label("Title").fill("Not lost")
+        await notified(first)
+        await expect(page.get_by_role("heading", level=1)).to_have_text("First")
+        assert page.url == f"{origin}/#/s/{first}"
+        await page.goto(f"{origin}/#/s/{second}/files")
+        await page.evaluate("globalThis.stays = true")
+        await notified(second)  # it is open, on whatever tab of its own
+        await page.wait_for_timeout(1000)
+        assert page.url == f"{origin}/#/s/{second}/files"
+        assert await page.evaluate("globalThis.stays") is True
+        await page.goto(f"{origin}/#/join/jli_of_somebody")
+        await expect(page.get_by_label("Your name")).to_be_visible()
+        async with page.context.expect_page() as opened:
+            await notified(first)
+        fresh = await opened.value
+        await expect(fresh.get_by_role("heading", level=1)).to_have_text("First")
+        await expect(page.get_by_label("Your name")).to_be_visible()

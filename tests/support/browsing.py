@@ -2,13 +2,24 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.base import AXE_SCRIPT
-from playwright.async_api import Browser, ConsoleMessage, Dialog, Page, Request, ViewportSize, async_playwright, expect
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Dialog,
+    Page,
+    Request,
+    ViewportSize,
+    async_playwright,
+    expect,
+)
 
 from tests.support.stack_client import Api
 
@@ -50,9 +61,21 @@ async def launched() -> AsyncIterator[Browser]:
 
 
 @asynccontextmanager
+async def profile_of(bus: str) -> AsyncIterator[BrowserContext]:
+    """Yield a browser's lasting profile, as a person's is, on a desktop with this D-Bus."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with async_playwright() as playwright:
+            found = await playwright.chromium.launch_persistent_context(
+                folder, executable_path=CHROMIUM, args=QUIET, env={**os.environ, "DBUS_SESSION_BUS_ADDRESS": bus}
+            )
+            yield found
+            await found.close()
+
+
+@asynccontextmanager
 async def page_of(
     api: Api,
-    browser: Browser,
+    browser: Browser | BrowserContext,
     size: ViewportSize = DESK,
     scheme: str = "light",
     *,
@@ -60,13 +83,17 @@ async def page_of(
     touch: bool = False,
     refused: str = "401",
 ) -> AsyncIterator[Page]:
-    """Yield a page of its own browser profile; see afterwards that it broke nothing and asked no other host.
+    """Yield a page of a new profile, or of the given one; see afterwards that it broke nothing and asked no other host.
 
     `touch`: of a device without a mouse. `refused` is the status of answers that may be errors: the first question of a
     page is who is signed in.
     """
-    context = await browser.new_context(
-        viewport=size, color_scheme="dark" if scheme == "dark" else "light", has_touch=touch, is_mobile=touch
+    context = (
+        browser
+        if isinstance(browser, BrowserContext)
+        else await browser.new_context(
+            viewport=size, color_scheme="dark" if scheme == "dark" else "light", has_touch=touch, is_mobile=touch
+        )
     )
     page = await context.new_page()
     faults: list[str] = []
@@ -96,7 +123,7 @@ async def page_of(
         await expect(page.get_by_role("link", name="Jelmore")).to_be_visible()
     yield page
     assert faults == []
-    await context.close()
+    await (page if context is browser else context).close()
 
 
 async def confirm(page: Page, act: str) -> None:

@@ -52,12 +52,30 @@ self.addEventListener("push", (event) => {
 
 self.addEventListener("notificationclick", (event) => {
   event.notification.close();
-  event.waitUntil((async () => {
-    const path = event.notification.data?.path ?? "/";
-    const open = await self.clients.matchAll({ type: "window", includeUncontrolled: true });
-    const page = open.find((each) => new URL(each.url).pathname === "/");
-    if (!page) return self.clients.openWindow(path);
-    await page.focus().catch(() => {}); // a browser may refuse it
-    return page.navigate(path).catch(() => self.clients.openWindow(path));
-  })());
+  event.waitUntil(show(event.notification.data?.path ?? "/"));
 });
+
+const ANSWER_MS = 500;
+
+async function show(path) {
+  // In a page that shows it already, else in the one that was last in use, else in a new one. That of a guest stays what it is.
+  const open = await self.clients.matchAll({ type: "window", includeUncontrolled: true });
+  const pages = open.filter(({ url }) => new URL(url).pathname === "/");
+  const shown = await Promise.all(pages.map(addressOf));
+  const there = pages.find((_, index) => shown[index] && `/#${shown[index]}/`.startsWith(`${path}/`));
+  const page = there ?? pages.find((_, index) => shown[index]) ?? pages.find((_, index) => shown[index] === undefined);
+  if (!page) return self.clients.openWindow(path);
+  await page.focus().catch(() => {}); // a browser may refuse it
+  return there ?? page.navigate(path).catch(() => self.clients.openWindow(path));
+}
+
+function addressOf(page) {
+  // Returns where the dashboard is in a page, as it says itself: a browser may tell the address that it began with. Null for a
+  // guest's, undefined without an answer, as of a page that the browser has put to sleep.
+  const { port1, port2 } = new MessageChannel();
+  return new Promise((answer) => {
+    port1.onmessage = ({ data }) => answer(data);
+    setTimeout(answer, ANSWER_MS);
+    page.postMessage("address", [port2]);
+  });
+}

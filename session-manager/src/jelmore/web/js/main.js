@@ -108,5 +108,6 @@ if (!guest) start();
 if ("serviceWorker" in navigator) {
   // The only script that this policy can name; a worker's address needs one, as markup does.
   const policy = globalThis.trustedTypes?.createPolicy("worker", { createScriptURL: () => "/sw.js" });
+  navigator.serviceWorker.addEventListener("message", ({ data, ports }) => data === "address" && ports[0]?.postMessage(guest ? null : route.value));
   navigator.serviceWorker.register(policy ? policy.createScriptURL("") : "/sw.js").catch(() => {}); // the page works without it
 }

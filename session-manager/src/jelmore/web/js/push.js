@@ -8,6 +8,7 @@ export const push = signal("unknown"); // unknown, missing (no browser or no ser
 
 const ID = "jelmore.push"; // the id of the subscription at the server
 const OF = "jelmore.push.of"; // whose it is
+const AT = "jelmore.push.at"; // its address at the push service
 let key = null;
 
 const bytes = (text) => Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (character) => character.charCodeAt(0));
@@ -19,7 +20,11 @@ export async function lookForPush() {
   key = found.public_key;
   const worker = await navigator.serviceWorker.ready;
   const known = await worker.pushManager.getSubscription();
-  if (known && browser.get(ID)) return (push.value = "on");
+  if (known && browser.get(ID)) {
+    // A browser may replace its subscription by itself. It comes back to that here; until then nothing arrives.
+    if (known.endpoint !== browser.get(AT)) await tell(known).catch(() => {});
+    return (push.value = "on");
+  }
   return (push.value = Notification.permission === "denied" ? "denied" : "off");
 }
 
@@ -27,12 +32,17 @@ export const subscribe = () => attempt(async () => {
   if ((await Notification.requestPermission()) !== "granted") return (push.value = "denied");
   const worker = await navigator.serviceWorker.ready;
   const made = await worker.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: bytes(key) });
-  const { endpoint, keys } = made.toJSON();
+  await tell(made);
+  return (push.value = "on");
+});
+
+async function tell(subscription) {
+  const { endpoint, keys } = subscription.toJSON();
   const { id } = await post("/push/subscriptions", { endpoint, keys });
   browser.set(ID, id);
   browser.set(OF, me.value.id);
-  return (push.value = "on");
-});
+  browser.set(AT, endpoint);
+}
 
 // Also when somebody signs out: who signs in next on this browser must not get these notifications.
 export async function unsubscribe() {
@@ -46,6 +56,7 @@ export async function unsubscribe() {
 async function forget() {
   browser.remove(ID);
   browser.remove(OF);
+  browser.remove(AT);
   push.value = "off";
   const worker = await navigator.serviceWorker.ready;
   await (await worker.pushManager.getSubscription())?.unsubscribe();
