@@ -1,7 +1,7 @@
 // The page: routes by the address's fragment, one view at a time.
 import { keepFocus } from "./focus.js";
 import { html, render, signal, useEffect } from "./lib.js";
-import { plain } from "./markdown.js";
+import { plain } from "./text.js";
 import { unsubscribe } from "./push.js";
 import { setShortcuts, shortcuts } from "./shortcuts.js";
 import { attempt, mayWrite, me, notice, online, signOut, start, waiting } from "./store.js";

@@ -3,6 +3,7 @@ import { get } from "./api.js";
 import { FitAddon } from "../vendor/xterm-fit.js";
 import { Terminal } from "../vendor/xterm.js";
 import { TerminalLink } from "./terminal_link.js";
+import { plain } from "./text.js";
 
 const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const ARROWS = { "←": "D", "↑": "A", "↓": "B", "→": "C" };
@@ -51,7 +52,6 @@ for (const each of CSI_QUESTIONS) terminal.parser.registerCsiHandler(each, () =>
 for (const code of OSC_QUESTIONS) terminal.parser.registerOscHandler(code, (data) => data.includes("?") && !link.answers);
 terminal.parser.registerDcsHandler({ intermediates: "$", final: "q" }, () => !link.answers);
 
-const plain = (text) => String(text).replace(/[\u0000-\u001f\u202a-\u202e\u2066-\u2069]/g, "");
 const plainly = (text) => {
   if (text.startsWith("there is no terminal")) return "Nobody has opened a terminal in this session.";
   return /^session \S+ has ended/.test(text) ? "The session has ended." : text;

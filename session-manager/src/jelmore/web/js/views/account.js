@@ -1,7 +1,7 @@
 // The signed-in person: who they are here, and the credential with which their own sessions call the model.
 import { call, get } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
-import { plain } from "../markdown.js";
+import { plain } from "../text.js";
 import { attempt, look, mayWrite, me } from "../store.js";
 import { Consents } from "./consents.js";
 import { sure } from "./dialog.js";

@@ -2,7 +2,7 @@
 import { get } from "../api.js";
 import { now } from "../clock.js";
 import { html, useState } from "../lib.js";
-import { plain } from "../markdown.js";
+import { plain } from "../text.js";
 import { attempt } from "../store.js";
 
 const SPANS = [["hour", 3_600_000], ["day", 86_400_000], ["week", 604_800_000]];

@@ -1,7 +1,7 @@
 // What a prompt may be completed with while it is written: slash commands at its start, and paths after an `@`.
 import { get } from "../api.js";
 import { html, useEffect, useRef, useState } from "../lib.js";
-import { plain } from "../markdown.js";
+import { plain } from "../text.js";
 
 const MOST = 8;
 const COMMAND = /^\/([\w:.-]*)$/;

@@ -4,7 +4,7 @@ import { blockOf } from "../attachments.js";
 import { commentsOf, setComments, written } from "../comments.js";
 import { promptOf } from "../diff.js";
 import { html, useRef, useState } from "../lib.js";
-import { plain } from "../markdown.js";
+import { plain } from "../text.js";
 import { browser } from "../storage.js";
 import { attempt, mayWrite, notice, refresh, sessions } from "../store.js";
 import { UsedUp } from "./budget.js";

@@ -1,7 +1,7 @@
 // MCP servers that the gateway may use in a person's name, or in everybody's, after a consent at the server.
 import { call, get, post } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
-import { plain } from "../markdown.js";
+import { plain } from "../text.js";
 import { attempt, look } from "../store.js";
 import { sure } from "./dialog.js";
 import { Age } from "./parts.js";

@@ -1,7 +1,7 @@
 // The workspace: folders, a viewer for text, download and upload.
 import { API, request } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
-import { plain } from "../markdown.js";
+import { plain } from "../text.js";
 import { attempt, mayWrite } from "../store.js";
 import { Loading, useLoaded } from "./loaded.js";
 import { size } from "./parts.js";

@@ -1,7 +1,7 @@
 // The page of somebody who was invited: one session, with what the invite allows, and nothing else.
 import { beGuest, get, post } from "../api.js";
 import { html, signal, useEffect, useState } from "../lib.js";
-import { plain } from "../markdown.js";
+import { plain } from "../text.js";
 import { browser } from "../storage.js";
 import { attempt, ended, keepOpen, notice, refresh, sessions, titleOf } from "../store.js";
 import { Follower } from "../transcript.js";

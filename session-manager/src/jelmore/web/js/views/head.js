@@ -1,7 +1,7 @@
 // What a session is and does at a glance, and what can be done with it as a whole.
 import { call, post } from "../api.js";
 import { html, useState } from "../lib.js";
-import { plain } from "../markdown.js";
+import { plain } from "../text.js";
 import { attempt, change, ended, mayWrite, shortId, titleOf } from "../store.js";
 import { sure } from "./dialog.js";
 import { Editor, useEditing } from "./editor.js";

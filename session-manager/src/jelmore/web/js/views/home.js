@@ -1,7 +1,7 @@
 // Inbox first: what waits for me, answerable from the list; then every session.
 import { get } from "../api.js";
 import { html, signal, useEffect, useState } from "../lib.js";
-import { plain } from "../markdown.js";
+import { plain } from "../text.js";
 import { archived, attempt, change, cut, ended, filter, load, look, mayWrite, ordered, shortId, tag, tags, titleOf, waiting, waitsForMe } from "../store.js";
 import { lookForPush, push, subscribe, unsubscribe } from "../push.js";
 import { PendingCards } from "./pending.js";

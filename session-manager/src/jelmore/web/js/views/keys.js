@@ -1,7 +1,7 @@
 // API keys: make, replace and revoke. The text of a key is shown once.
 import { call, get, post } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
-import { plain } from "../markdown.js";
+import { plain } from "../text.js";
 import { attempt, look, me } from "../store.js";
 import { sure } from "./dialog.js";
 import { useOnce } from "./once.js";

@@ -1,7 +1,7 @@
 // The installation as a whole: health, slots, lags, the model's credential, drain, clean-up, keys, and who did what.
 import { call, get, post } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
-import { plain } from "../markdown.js";
+import { plain } from "../text.js";
 import { attempt, look } from "../store.js";
 import { Audit } from "./audit.js";
 import { sure } from "./dialog.js";

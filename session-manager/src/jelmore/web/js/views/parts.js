@@ -1,7 +1,7 @@
 // Small pieces that several views show.
 import { now } from "../clock.js";
 import { html, signal } from "../lib.js";
-import { plain } from "../markdown.js";
+import { plain } from "../text.js";
 import { ended } from "../store.js";
 
 const present = signal(now());

@@ -1,7 +1,7 @@
 // Permissions, questions and connections that wait for an answer, as cards with buttons and keys.
 import { post } from "../api.js";
 import { html, useEffect, useRef, useState } from "../lib.js";
-import { plain } from "../markdown.js";
+import { plain } from "../text.js";
 import { shortcuts } from "../shortcuts.js";
 import { attempt, mayWrite, notice } from "../store.js";
 import { Elicitation } from "./elicitation.js";

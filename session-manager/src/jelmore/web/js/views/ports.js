@@ -1,7 +1,7 @@
 // The ports that listen in a session's sandbox, asked for when somebody opens the list. Each opens on an origin of its own.
 import { get, post } from "../api.js";
 import { html } from "../lib.js";
-import { plain } from "../markdown.js";
+import { plain } from "../text.js";
 import { attempt } from "../store.js";
 import { Panel } from "./dialog.js";
 import { Loading, useLoaded } from "./loaded.js";

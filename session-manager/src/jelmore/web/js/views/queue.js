@@ -1,7 +1,7 @@
 // The prompts that wait for the agent: each can be changed where it stands, or taken back.
 import { call } from "../api.js";
 import { html, useEffect, useRef } from "../lib.js";
-import { plain } from "../markdown.js";
+import { plain } from "../text.js";
 import { attempt, mayWrite } from "../store.js";
 import { Editor, useEditing } from "./editor.js";
 

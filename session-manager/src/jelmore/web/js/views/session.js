@@ -1,6 +1,6 @@
 // One session: transcript, what waits, and the composer.
 import { html, useEffect, useState } from "../lib.js";
-import { plain } from "../markdown.js";
+import { plain } from "../text.js";
 import { ended, gone, keepOpen, mayWrite, refresh, sessions } from "../store.js";
 import { Follower } from "../transcript.js";
 import { Changes } from "./changes.js";

@@ -1,7 +1,7 @@
 // What can be changed while a session runs, and the MCP servers of its agent.
 import { call, get, post } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
-import { plain } from "../markdown.js";
+import { plain } from "../text.js";
 import { attempt, change, ended, mayWrite } from "../store.js";
 
 export const MODES = ["default", "acceptEdits", "plan", "bypassPermissions", "dontAsk"];

@@ -1,7 +1,7 @@
 // Links to a session for people without a key: made here, listed, and revoked together with who came by them.
 import { call, get, post } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
-import { plain } from "../markdown.js";
+import { plain } from "../text.js";
 import { attempt, look } from "../store.js";
 import { Panel } from "./dialog.js";
 import { useOnce } from "./once.js";

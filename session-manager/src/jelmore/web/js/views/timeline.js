@@ -1,7 +1,7 @@
 // What happened around a session, in order: its events, newest first.
 import { get } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
-import { plain } from "../markdown.js";
+import { plain } from "../text.js";
 import { attempt } from "../store.js";
 import { Loading, useLoaded } from "./loaded.js";
 

@@ -1,12 +1,12 @@
 // A use of a tool: what it was given, as text or as a diff, and what came out, folded.
 import { get } from "../api.js";
 import { html, useState } from "../lib.js";
-import { plain, printed } from "../markdown.js";
+import { plain, printed } from "../text.js";
 
 const SUBJECTS = ["command", "file_path", "path", "pattern", "url", "description", "query", "prompt"];
 const FOLD_LINES = 12;
 
-export const subjectOf = (input) => plain(SUBJECTS.map((name) => input?.[name]).find((each) => typeof each === "string") ?? "");
+const subjectOf = (input) => plain(SUBJECTS.map((name) => input?.[name]).find((each) => typeof each === "string") ?? "");
 
 export function ToolInput({ tool, input }) {
   if (!input) return null;

@@ -1,6 +1,7 @@
 // The conversation: a window of rows that moves over all of them.
 import { Component, html, useEffect, useLayoutEffect, useRef, useState } from "../lib.js";
-import { Markdown, plain, printed } from "../markdown.js";
+import { Markdown } from "../markdown.js";
+import { plain, printed } from "../text.js";
 import { call, isGuest } from "../api.js";
 import { tab } from "../storage.js";
 import { attempt, mayWrite } from "../store.js";

@@ -2,7 +2,7 @@
 import { get } from "../api.js";
 import { now } from "../clock.js";
 import { html, useState } from "../lib.js";
-import { plain } from "../markdown.js";
+import { plain } from "../text.js";
 import { me, sessions, titleOf } from "../store.js";
 import { Loading, useLoaded } from "./loaded.js";
 
