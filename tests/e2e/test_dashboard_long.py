@@ -57,7 +57,7 @@ async def test_the_page_holds_two_hundred_rows_and_a_reload_comes_back_to_the_sa
         await expect(page.locator(f'[data-seq="{EVENTS}"]')).to_be_in_viewport()
         assert await rows.count() == MOST_ROWS
         await page.mouse.move(DESK["width"] / 2, DESK["height"] / 2)
-        await _read_back(page, to=EVENTS - 1_200)  # beyond the thousand that the page begins with
+        await _read_back(page, to=EVENTS - 1_200)  # beyond what the page begins with
         assert await rows.count() <= MOST_ROWS
 
         await page.wait_for_timeout(500)  # the place is kept once the scrolling has settled

@@ -1,6 +1,7 @@
 // What every view shares: who is signed in, the sessions as last seen, and whether the server answers.
 import { API, Problem, call, get, isGuest, tellOfSlow } from "./api.js";
 import { computed, signal } from "./lib.js";
+import { asTheOne, seen } from "./seen.js";
 
 export const me = signal(undefined); // undefined: not known yet; null: signed out
 export const sessions = signal(new Map());
@@ -15,8 +16,10 @@ export const cut = signal(false); // whether there are more than are listed
 
 const GATHER_MS = 300;
 const PAGE = 200;
+const ANSWERS = ["permission", "question", "egress"]; // what a session may wait for from a person
 const opened = new Map(); // ids of sessions that a page shows, with how many do
 let feed = null;
+let stays = false; // whether this tab follows also while nobody sees it: its name says how many sessions wait
 let read = ""; // what went wrong when something was read again
 
 tellOfSlow((count) => (late.value = count > 0));
@@ -35,7 +38,7 @@ export const ordered = computed(() =>
 // Whether the page offers what changes something: a `readonly` key or group may look, not change.
 export const mayWrite = () => isGuest() || me.value?.role !== "readonly";
 export const waitsForMe = (session) =>
-  session.status === "waiting_input" && ["permission", "question", "egress"].includes(session.waiting_for);
+  session.status === "waiting_input" && ANSWERS.includes(session.waiting_for);
 export const ended = (session) => ["terminated", "failed"].includes(session.status);
 export const shortId = (id) => id.slice(-8);
 export const titleOf = (session) => session.title || firstLine(session.query) || `Session ${shortId(session.id)}`;
@@ -44,9 +47,12 @@ const firstLine = (text) => (text || "").trim().split("\n")[0].slice(0, 80);
 
 export async function start() {
   try {
-    me.value = await get("/me");
+    const who = await get("/me");
+    if (me.value && me.value.id !== who.id) signedOut(); // somebody else has signed in, in another tab
+    me.value = who;
     await load();
     follow();
+    chooseWhen();
   } catch (problem) {
     if (problem instanceof Problem && problem.status === 0) {
       online.value = false;
@@ -57,18 +63,32 @@ export async function start() {
   }
 }
 
+// The login is the browser's: who signs out of one tab is signed out of all, and nothing of theirs stays on the screen.
+const tabs = new BroadcastChannel("jelmore.login");
+tabs.onmessage = ({ data }) => {
+  if (me.value === undefined) return; // a guest's page, or one that asks just now
+  if (data === "in") start();
+  else signedOut();
+};
+
 export async function signIn(key) {
   await call("POST", "/login", undefined, { "X-API-Key": key });
   await start();
+  tabs.postMessage("in");
 }
 
 export async function signOut() {
   // Returns the address at which the person signs out at the identity provider too; null when there is none.
   const { provider_url: provider } = await call("POST", "/logout");
-  feed?.close();
+  signedOut();
+  tabs.postMessage("out");
+  return provider;
+}
+
+function signedOut() {
+  rest();
   sessions.value = new Map();
   me.value = null;
-  return provider;
 }
 
 export async function load() {
@@ -76,12 +96,15 @@ export async function load() {
   if (filter.value) query.set("q", filter.value);
   if (tag.value) query.append("tag", tag.value);
   const found = await get(`/sessions?${query}`);
-  // What waits for somebody is in every list.
-  const waits = filter.value || tag.value || archived.value ? await get(`/sessions?limit=${PAGE}&status=waiting_input`) : [];
-  cut.value = found.length === PAGE;
+  const full = found.length === PAGE;
+  // What waits for somebody is in every list, and what they pinned is among the first, however long ago it was.
+  const others = full || filter.value || tag.value || archived.value ? ANSWERS.map((each) => `limit=${PAGE}&waiting_for=${each}`) : [];
+  if (full) others.push(`${query}&pinned=true`);
+  const more = (await Promise.all(others.map((each) => get(`/sessions?${each}`)))).flat();
+  cut.value = full;
   matches.value = filter.value ? new Set(found.map((each) => each.id)) : null;
   const kept = [...sessions.value.values()].filter((each) => opened.has(each.id)); // whatever the list is filtered by
-  sessions.value = new Map([...kept, ...waits, ...found].map((each) => [each.id, newer(each)]));
+  sessions.value = new Map([...kept, ...more, ...found].map((each) => [each.id, newer(each)]));
 }
 
 export function keepOpen(id) {
@@ -127,7 +150,8 @@ export const change = (id, changes) =>
   });
 
 function follow() {
-  feed?.close();
+  rest();
+  if (!seen.value && !stays) return;
   feed = new EventSource(`${API}/events/stream?type=session.*&type=command.*`);
   feed.addEventListener("hello", () => {
     if (!online.value) catchUp();
@@ -137,14 +161,38 @@ function follow() {
     dirty.add(JSON.parse(message.data).session_id);
     gathering ??= setTimeout(gather, GATHER_MS);
   });
-  feed.addEventListener("error", async () => {
-    if (feed.readyState === EventSource.CLOSED) setTimeout(() => me.value && follow(), 2000);
+  feed.addEventListener("error", async ({ target }) => {
+    if (target === feed && feed.readyState === EventSource.CLOSED) setTimeout(() => me.value && follow(), 2000);
     try {
       await get("/me");
     } catch (problem) {
       online.value = problem.status !== 0 && problem.status < 500;
       if (problem.status === 401) me.value = null;
     }
+  });
+}
+
+function rest() {
+  feed?.close();
+  feed = null;
+}
+
+function goOn() {
+  if (!me.value) return;
+  follow();
+  catchUp();
+}
+
+let chosen = false;
+
+function chooseWhen() {
+  // Decides from now on when this tab follows.
+  if (chosen) return;
+  chosen = true;
+  seen.subscribe((is) => (is && !feed ? goOn() : !is && !stays && rest()));
+  asTheOne((is) => {
+    stays = is;
+    if (is && !feed) goOn();
   });
 }
 
@@ -156,9 +204,7 @@ function catchUp() {
 
 // A page that the browser kept and shows again, as after a step back, has lost its streams.
 addEventListener("pageshow", (event) => {
-  if (!event.persisted || !me.value) return;
-  follow();
-  catchUp();
+  if (event.persisted) goOn();
 });
 
 async function gather() {

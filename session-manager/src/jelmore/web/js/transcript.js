@@ -1,8 +1,10 @@
 // A session's events as rows. `Rows` is pure; `Follower` reads the stream, and older events when they are asked for.
 import { API, get, isGuest } from "./api.js";
 import { signal } from "./lib.js";
+import { seen } from "./seen.js";
 
-const TAIL = 1000; // events that an opened session loads at first, and how many more each time
+const FIRST = 400; // events that an opened session begins with: as many rows as a page holds, soon, also on a slow network
+const TAIL = 1000; // how many older ones are loaded each time
 const FLUSH_MS = 16;
 const QUEUE_MS = 100;
 const AGAIN_MS = 2000;
@@ -126,7 +128,7 @@ export class Follower {
   constructor(session, from) {
     const newest = session.output_buffer_size ?? 0;
     this.id = session.id;
-    this.seq = Math.max(0, Math.min(newest - TAIL, from ?? newest));
+    this.seq = Math.max(0, Math.min(newest - FIRST, from ?? newest));
     this.earlier = signal(this.seq); // how many events are before the first one that is loaded
     this.model = new Rows();
     this.rows = signal([]);
@@ -140,8 +142,10 @@ export class Follower {
     this.more = signal(0);
     this.buffer = [];
     this.grown = "";
+    this.lost = () => {}; // called when the stream breaks
+    this.source = null; // while nobody sees the page there is none
     if (this.seq > 0) this.loadPending();
-    this.open();
+    this.unwatch = seen.subscribe((is) => (is ? this.open() : this.rest()));
   }
 
   open() {
@@ -156,14 +160,24 @@ export class Follower {
       this.flush(); // what came just before the end is not shown yet
       this.close();
     });
-    this.source.addEventListener("error", () => this.source.readyState === EventSource.CLOSED && this.reopen());
+    this.source.addEventListener("error", ({ target }) => {
+      if (target !== this.source) return;
+      if (target.readyState === EventSource.CLOSED) this.reopen();
+      this.lost();
+    });
+  }
+
+  rest() {
+    clearTimeout(this.again);
+    this.source?.close();
+    this.source = null;
   }
 
   reopen() {
     clearTimeout(this.again);
     this.again = setTimeout(async () => {
       const problem = await get(`/sessions/${this.id}`).then(() => null, (refused) => refused);
-      if (this.closed) return;
+      if (this.closed || !seen.value) return;
       if (!problem) this.open();
       else if (problem.status === 0 || problem.status === 429 || problem.status >= 500) this.reopen();
     }, AGAIN_MS);
@@ -259,8 +273,8 @@ export class Follower {
 
   close() {
     this.closed = true;
-    this.source.close();
-    clearTimeout(this.again);
+    this.unwatch();
+    this.rest();
     clearTimeout(this.asking);
     this.asking = undefined; // what waits for the next start can still be asked for
     clearTimeout(this.timer);

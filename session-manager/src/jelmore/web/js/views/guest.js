@@ -40,7 +40,7 @@ export function Guest() {
     if (id) look(id);
   }, [id]);
   if (!id) return html`<${Join} />`;
-  if (person === undefined) return html`<main class="narrow"><h1>Jelmore</h1><p class="notice" role="alert">You have no access to this
+  if (person === undefined) return html`<main class="narrow door"><h1><img src="/ui/icon.svg" alt="" width="36" height="36" />Jelmore</h1><p class="notice" role="alert">You have no access to this
     session, or it has ended. Ask for another link.</p></main>`;
   if (person === null) return html`<p class="loading">Loading …</p>`;
   return html`<${Shared} key=${id} id=${id} person=${person} />`;
@@ -68,7 +68,7 @@ function Join() {
       history.replaceState(null, "", `#/guest/${joined.session_id}`);
     });
   };
-  return html`<main class="narrow"><h1>Jelmore</h1>${invite ? html`<form class="card form" onSubmit=${submit}>
+  return html`<main class="narrow door"><h1><img src="/ui/icon.svg" alt="" width="36" height="36" />Jelmore</h1>${invite ? html`<form class="card form" onSubmit=${submit}>
       <p>Somebody shares a session with you.</p>
       <label>Your name<input required maxlength="128" autocomplete="name" value=${name} onInput=${(event) => setName(event.target.value)} autofocus /></label>
       <p class="hint">The people of the session see it.</p><button class="primary">Open the session</button></form>`
@@ -86,7 +86,7 @@ function Shared({ id, person }) {
       const found = await refresh(id);
       if (left || !found || made) return;
       made = new Follower(found);
-      made.source.addEventListener("error", () => look(id)); // access that ends closes the stream within a second
+      made.lost = () => look(id); // access that ends closes the stream within a second
       setFollower(made);
     };
     begin();
@@ -105,9 +105,13 @@ function Shared({ id, person }) {
     await post(`/sessions/${id}/leave`);
     await look(id);
   });
+  const title = session && plain(titleOf(session));
+  useEffect(() => {
+    document.title = title ? `${title} · Jelmore` : "Jelmore";
+  }, [title]);
   if (!session || !follower) return html`<p class="loading">Loading …</p>`;
   const isOver = ended(session);
-  return html`<main class="session"><header class="head"><h1>${plain(titleOf(session))}</h1>
+  return html`<main class="session"><header class="head"><h1>${title}</h1>
       <p class="facts"><${State} session=${session} /><span>Shared with ${plain(person.name)}: you may ${MAY[person.role]}</span>
         <${Age} at=${session.last_activity} /><button class="link" onClick=${leave}>Leave</button></p></header>
     <${Notices} />
