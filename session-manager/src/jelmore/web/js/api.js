@@ -52,10 +52,33 @@ export async function call(method, path, body, headers = {}) {
   }
   const response = await request(path, options);
   const text = await response.text().catch(() => {
-    throw new Problem(0, { code: "away", detail: "The server's answer broke off." });
+    throw brokenOff();
   });
   return parsed(text) ?? {};
 }
+
+export async function startOf(path, most, options) {
+  // Returns at least `most` bytes of what an address answers, or all of it, and whether there is more. Raises a Problem.
+  const response = await request(path, options);
+  const reader = response.body.getReader();
+  const pieces = [];
+  let size = 0;
+  for (;;) {
+    const { done, value } = await reader.read().catch(() => {
+      throw brokenOff();
+    });
+    if (done) break;
+    pieces.push(value);
+    size += value.length;
+    if (size <= most) continue;
+    reader.cancel().catch(() => {});
+    return { bytes: await joined(pieces), more: true };
+  }
+  return { bytes: await joined(pieces), more: false };
+}
+
+const joined = async (pieces) => new Uint8Array(await new Blob(pieces).arrayBuffer());
+const brokenOff = () => new Problem(0, { code: "away", detail: "The server's answer broke off." });
 
 function parsed(text) {
   try {

@@ -3,8 +3,9 @@ import { keepFocus } from "./focus.js";
 import { html, render, signal, useEffect } from "./lib.js";
 import { plain } from "./text.js";
 import { unsubscribe } from "./push.js";
+import { arrive } from "./scroll.js";
 import { setShortcuts, shortcuts } from "./shortcuts.js";
-import { attempt, mayWrite, me, notice, online, signOut, start, waiting } from "./store.js";
+import { attempt, mayWrite, me, notice, online, sessions, signOut, start, titleOf, waiting } from "./store.js";
 import { Account } from "./views/account.js";
 import { Dialog } from "./views/dialog.js";
 import { Guest, startAsGuest } from "./views/guest.js";
@@ -23,7 +24,9 @@ const route = signal(location.hash.slice(1) || "/");
 const help = signal(false);
 addEventListener("hashchange", () => {
   if (!guest && location.hash.startsWith("#/join/")) location.reload(); // as somebody else
+  const before = route.value;
   route.value = location.hash.slice(1) || "/";
+  arrive(before, route.value);
   notice.value = ""; // it was about the page before
 });
 
@@ -66,14 +69,26 @@ function leave() {
   attempt(() => Promise.race([unsubscribe().catch(() => {}), patience]).then(signOut).then((provider) => provider && location.assign(provider)));
 }
 
+const NAMES = { new: "New session", usage: "Usage", operator: "Operator", account: "Account" };
+
+function nameOf(address) {
+  // Returns what a tab, a bookmark and the history call the page; undefined for the inbox.
+  const [, place, id] = address.split("/");
+  const session = place === "s" && sessions.value.get(id);
+  return session ? plain(titleOf(session)) : NAMES[place];
+}
+
+const link = (place, name) => html`<a href=${`#/${place}`} class=${place} aria-current=${route.value.split("/")[1] === place ? "page" : undefined}>${name}</a>`;
+
 function Shell({ children }) {
   const count = waiting.value.length;
+  const name = nameOf(route.value);
   useEffect(() => {
-    document.title = count ? `(${count}) Jelmore` : "Jelmore";
-  }, [count]);
+    document.title = `${count ? `(${count}) ` : ""}${name ? `${name} · ` : ""}Jelmore`;
+  }, [count, name]);
   return html`<header class="bar">
-      <a class="brand" href="#/">Jelmore${count > 0 && html`<span class="count" title="wait for you">${count}</span>`}</a>
-      <nav>${mayWrite() && html`<a href="#/new">New</a>`}<a href="#/usage">Usage</a>${me.value.role === "admin" && html`<a href="#/operator">Operator</a>`}
+      <a class="brand" href="#/">Jelmore${count > 0 && html`<span class="count" title=${`${count} wait for you`}>${count > 99 ? "99+" : count}</span>`}</a>
+      <nav aria-label="Pages">${mayWrite() && link("new", "New")}${link("usage", "Usage")}${me.value.role === "admin" && link("operator", "Operator")}
         <button class="link" onClick=${() => (help.value = !help.value)} aria-label="Keyboard shortcuts" aria-expanded=${help.value}>?</button>
         <a class="me" href="#/account" aria-label="Account" title=${plain(me.value.name)}><span class="person" aria-hidden="true">${initials(plain(me.value.name))}</span></a>
         <button class="link" title=${`Signed in as ${me.value.name}`} onClick=${leave}>Sign out</button></nav>
@@ -93,8 +108,8 @@ function Page() {
     return html`<p class="loading">${online.value ? "Loading …" : "The server does not answer. Trying again …"}</p>`;
   }
   if (me.value === null) return html`<${Login} />`;
-  const [, place, id, part] = route.value.split("/");
-  const view = { s: () => html`<${SessionPage} key=${id} id=${id} tab=${tabOf(part)} />`, new: () => mayWrite() && html`<${NewSession} />`, account: () => html`<${Account} />`,
+  const [, place, id, part, ...rest] = route.value.split("/");
+  const view = { s: () => html`<${SessionPage} key=${id} id=${id} tab=${tabOf(part)} rest=${rest} />`, new: () => mayWrite() && html`<${NewSession} />`, account: () => html`<${Account} />`,
     operator: () => me.value.role === "admin" && html`<${Operator} />`, usage: () => html`<${Usage} />` }[place] ?? (() => html`<${Home} />`);
   return html`<${Shell}>${view() || html`<${Home} />`}<//>`;
 }

@@ -37,7 +37,8 @@ const link = new TerminalLink(id, {
   changed: show,
   waiting: () => say("The server does not answer. Trying again …"),
   closed: (text) => {
-    keys.hidden = !mayType || !link.exit;
+    over = !link.exit;
+    keys.hidden = !mayType || over;
     if (!link.exit) return say(plainly(text));
     say(`The shell has ended with code ${link.exit.code}.`);
     return offer("New shell", () => {
@@ -54,6 +55,7 @@ terminal.parser.registerDcsHandler({ intermediates: "$", final: "q" }, () => !li
 
 const plainly = (text) => {
   if (text.startsWith("there is no terminal")) return "Nobody has opened a terminal in this session.";
+  if (/^session \S+ is not awake/.test(text)) return "The session is not awake, and no terminal is open in it.";
   return /^session \S+ has ended/.test(text) ? "The session has ended." : text;
 };
 
@@ -103,9 +105,10 @@ function resize() {
 }
 
 let mayType = true; // who may only look watches
+let over = false; // nobody types any more
 get("/me").then(({ role }) => {
   mayType = role !== "readonly";
-  keys.hidden = !mayType;
+  keys.hidden = !mayType || over;
   if (!mayType) act.hidden = true;
 }, () => {});
 
@@ -174,6 +177,7 @@ if (ID.test(id)) {
   terminal.textarea.setAttribute("aria-describedby", "leave");
   terminal.focus();
   link.connect();
+  get(`/sessions/${id}`).then(({ title }) => title && (document.title = `${plain(title)} · Terminal · Jelmore`), () => {});
 } else {
   say("The address names no session.");
 }

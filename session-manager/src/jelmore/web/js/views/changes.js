@@ -1,5 +1,5 @@
 // What the session changed, by file, with comments on lines that go along with the next prompt.
-import { get, newId, request } from "../api.js";
+import { get, newId, startOf } from "../api.js";
 import { commentsOf, setComments } from "../comments.js";
 import { MAX_BYTES, clipped, keyOf, parseDiff, placed, visible } from "../diff.js";
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../lib.js";
@@ -11,23 +11,11 @@ const OPEN_TOTAL = 2000;
 const STEP_LINES = 1000;
 const GATHER_MS = 200;
 
-async function textUpTo(path, most) {
-  // Returns the start of what an address answers, and whether there is more.
-  const response = await request(path, { timeout: 120_000 });
-  const reader = response.body.getReader();
-  const decoder = new TextDecoder();
-  let text = "";
-  let size = 0;
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return { text: text + decoder.decode(), more: false };
-    size += value.length;
-    text += decoder.decode(value, { stream: true });
-    if (size > most) {
-      await reader.cancel();
-      return { text: text.slice(0, text.lastIndexOf("\n") + 1), more: true };
-    }
-  }
+async function patchOf(path) {
+  // Returns a diff as text, up to a whole line, and whether there is more.
+  const { bytes, more } = await startOf(path, MAX_BYTES, { timeout: 120_000 });
+  const text = new TextDecoder().decode(bytes);
+  return { text: more ? text.slice(0, text.lastIndexOf("\n") + 1) : text, more };
 }
 
 function useChanges(id, against, turns) {
@@ -40,7 +28,7 @@ function useChanges(id, against, turns) {
     let result;
     try {
       const [shown, patch] = await Promise.all([
-        get(`/sessions/${id}/diff?${query}format=json`), textUpTo(`/sessions/${id}/diff?${query}format=unified`, MAX_BYTES)]);
+        get(`/sessions/${id}/diff?${query}format=json`), patchOf(`/sessions/${id}/diff?${query}format=unified`)]);
       result = { state: "there", shown, files: joined(shown.files, parseDiff(patch.text)), more: patch.more };
     } catch (problem) {
       result = { state: "failed", message: problem.message };

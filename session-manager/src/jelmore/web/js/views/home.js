@@ -18,14 +18,15 @@ export function Home() {
     <${Search} />
     ${waiting.value.length > 0 && html`<section aria-label=${waits}><h2>${waits}</h2>
       ${waiting.value.map((each) => html`<${Waiting} key=${each.id} session=${each} />`)}</section>`}
-    <section aria-label="Sessions"><h2>${archived.value ? "Archived sessions" : "Sessions"}</h2>
-      ${live.length === 0 && waiting.value.length === 0 && !archived.value && html`<p class="hint">${filter.value || tag.value ? "No live session matches." : "No live session."}
-        ${mayWrite() && !filter.value && !tag.value && html` <a href="#/new">Start one</a>.`}</p>`}
+    <section aria-label="Sessions"><div class="heading"><h2>${archived.value ? "Archived sessions" : "Sessions"}</h2><${Notify} /></div>
+      ${live.length === 0 && waiting.value.length === 0 && !archived.value && (filter.value || tag.value ? html`<p class="hint">No live session matches.</p>`
+        : html`<div class="card empty"><p>No session is live.${mayWrite() && " Say what is to be done, and follow it here."}</p>
+          ${mayWrite() && html`<a class="button primary" href="#/new">New session</a>`}</div>`)}
       <ul class="list">${live.map((each) => html`<${Row} key=${each.id} session=${each} />`)}</ul></section>
     ${past.length > 0 && html`<details open=${archived.value || !!filter.value}><summary>Ended (${past.length})</summary>
       <ul class="list">${past.map((each) => html`<${Row} key=${each.id} session=${each} />`)}</ul></details>`}
     ${cut.value && html`<p class="hint">More sessions match than are listed here. Search for them.</p>`}
-    <p class="buttons"><button onClick=${() => again(() => (archived.value = !archived.value))}>${archived.value ? "Back to all sessions" : "Archived sessions"}</button><${Notify} /></p>
+    <p class="buttons"><button onClick=${() => again(() => (archived.value = !archived.value))}>${archived.value ? "Back to all sessions" : "Archived sessions"}</button></p>
   </main>`;
 }
 
@@ -50,8 +51,15 @@ function Search() {
       key=${each} aria-pressed=${tag.value === each} onClick=${() => again(() => (tag.value = tag.value === each ? "" : each))}>${plain(each)}</button>`)}</p>`}`;
 }
 
+const asked = new Map(); // requests of sessions as last read, so that a page that is returned to is as high as it was
+
 function Waiting({ session }) {
-  const [pending, setPending] = useState([]);
+  const known = asked.get(session.id);
+  const [pending, set] = useState(known?.version === session.version ? known.found : []);
+  const setPending = (found) => {
+    asked.set(session.id, { version: session.version, found });
+    set(found);
+  };
   useEffect(() => {
     let current = true; // an older answer must not replace a newer one
     look(async () => {
@@ -60,7 +68,7 @@ function Waiting({ session }) {
     });
     return () => (current = false);
   }, [session.id, session.version]);
-  return html`<article class="card waits"><header><a href=${`#/s/${session.id}`}>${titleOf(session)}</a>
+  return html`<article class="card waits"><header><a href=${`#/s/${session.id}`}>${plain(titleOf(session))}</a>
       <${Age} at=${session.last_activity} /></header>
     <${PendingCards} id=${session.id} pending=${pending} onDone=${(id) =>
       setPending(pending.filter((each) => each.request_id !== id))} /></article>`;

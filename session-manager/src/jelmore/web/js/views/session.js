@@ -5,7 +5,7 @@ import { ended, gone, keepOpen, mayWrite, refresh, sessions } from "../store.js"
 import { Follower } from "../transcript.js";
 import { Changes } from "./changes.js";
 import { Composer, Looking, Over } from "./composer.js";
-import { Files } from "./files.js";
+import { Files, pathOf } from "./files.js";
 import { Head } from "./head.js";
 import { PendingCards } from "./pending.js";
 import { Settings } from "./settings.js";
@@ -17,7 +17,7 @@ const AGAIN_MS = 2000; // after a server that did not answer
 
 export const tabOf = (name) => (TABS.includes(name) ? name : "conversation");
 
-export function SessionPage({ id, tab }) {
+export function SessionPage({ id, tab, rest }) {
   const [follower, setFollower] = useState(null);
   const [missing, setMissing] = useState(false);
   const session = sessions.value.get(id);
@@ -49,13 +49,13 @@ export function SessionPage({ id, tab }) {
     // Inputs that wait for the session's start have no output that would tell of them.
     if (follower && (session?.pending_inputs || follower.queued.value.length > 0)) follower.askQueue();
   }, [follower, session?.pending_inputs, session?.status]);
-  if (!session && gone.value.has(id)) return html`<main><h1>No session</h1><p class="notice" role="alert">This session was erased, or you may not see it any more.</p></main>`;
-  if (missing && !session) return html`<main><h1>No session</h1><p class="notice">There is no session ${plain(id)}, or you may not see it.</p></main>`;
+  if (!session && gone.value.has(id)) return html`<${None}><p class="notice" role="alert">This session was erased, or you may not see it any more.</p><//>`;
+  if (missing && !session) return html`<${None}><p class="notice">There is no session ${plain(id)}, or you may not see it.</p><//>`;
   if (!session || !follower) return html`<main><p class="loading">Loading …</p></main>`;
   const parts = {
     conversation: () => html`<${Transcript} follower=${follower} />`,
     changes: () => html`<${Changes} session=${session} turns=${follower.turns.value} />`,
-    files: () => html`<${Files} id=${id} />`,
+    files: () => html`<${Files} id=${id} path=${pathOf(rest)} />`,
     events: () => html`<${Timeline} session=${session} />`,
     settings: () => html`<${Settings} session=${session} />`,
   };
@@ -67,6 +67,8 @@ export function SessionPage({ id, tab }) {
     ${isOver ? html`<${Over} session=${session} follower=${follower} />` : !mayWrite() ? html`<${Looking} id=${id} follower=${follower} />` : html`<${Composer} id=${id} follower=${follower}
       onSent=${() => tab !== "conversation" && (location.hash = `/s/${id}/conversation`)} />`}</main>`;
 }
+
+const None = ({ children }) => html`<main><h1>No session</h1>${children}<p><a href="#/">Inbox and sessions</a></p></main>`;
 
 function keepInSight() {
   // What gets the focus is not behind the composer, which grows with the queue and stays at the lower edge.
