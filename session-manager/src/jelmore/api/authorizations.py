@@ -24,12 +24,13 @@ CALLBACK_PATH: Final = "/api/v1/authorizations/callback"
 _PARAMETERS: Final = ("code", "state", "iss", "error")
 _HEADERS: Final = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
 }
 _ON_A_PHONE: Final = (
     '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    '<meta name="color-scheme" content="light dark">'
+    '<meta name="color-scheme" content="light dark"><link rel="stylesheet" href="/ui/app.css">'
 )
 
 router = APIRouter(prefix="/api/v1/authorizations", route_class=AuthenticatedRoute, tags=["gateway"])
@@ -154,6 +155,6 @@ async def return_from_authorization(request: Request, context: ContextOf, *, her
 
 
 def _page(title: str, text: str, head: str = "") -> Response:
-    body = f"<h1>{escape(title)}</h1><p>{escape(text)}</p>"
+    body = f'<main class="narrow door"><h1>{escape(title)}</h1><p>{escape(text)}</p></main>'
     page = f"<!doctype html><html lang=en>{_ON_A_PHONE}<title>{escape(title)}</title>{head}{body}"
     return HTMLResponse(page, headers=_HEADERS)

@@ -3,8 +3,7 @@ import { html, useEffect, useState } from "../lib.js";
 import { change, mayWrite, refresh } from "../store.js";
 import { get, isGuest } from "../api.js";
 import { useOnce } from "./once.js";
-
-const dollars = (amount) => `$${amount.toFixed(amount < 0.1 ? 4 : 2)}`;
+import { dollars } from "./parts.js";
 
 export function UsedUp({ session }) {
   // Its own budget is raised here; one of a user or a key by an operator.

@@ -3,7 +3,7 @@ import { newId, post } from "../api.js";
 import { blockOf } from "../attachments.js";
 import { commentsOf, setComments, written } from "../comments.js";
 import { promptOf } from "../diff.js";
-import { html, useRef, useState } from "../lib.js";
+import { html, useEffect, useRef, useState } from "../lib.js";
 import { plain } from "../text.js";
 import { browser } from "../storage.js";
 import { attempt, mayWrite, notice, refresh, sessions } from "../store.js";
@@ -14,6 +14,21 @@ import { useOnce } from "./once.js";
 import { Queue } from "./queue.js";
 
 const narrow = matchMedia("(max-width: 40rem)");
+const CLOSE_MS = 300; // what was pressed elsewhere must not move away under the finger
+
+function useOpen(field) {
+  // Returns whether somebody writes, and how the composer hears of it. On a phone its field has one line while nobody does. Only
+  // the field itself opens it: a button of the composer that moved on the way would miss its click.
+  const [open, setOpen] = useState(false);
+  const timer = useRef(null);
+  const enter = ({ target }) => {
+    clearTimeout(timer.current);
+    if (target === field.current) setOpen(true);
+  };
+  const leave = () => (timer.current = setTimeout(() => setOpen(false), CLOSE_MS));
+  useEffect(() => () => clearTimeout(timer.current), []);
+  return [open, { onFocusIn: enter, onFocusOut: leave }];
+}
 
 export function Composer({ id, follower, onSent, completes = true }) {
   const draft = `jelmore.draft.${id}`;
@@ -21,6 +36,8 @@ export function Composer({ id, follower, onSent, completes = true }) {
   const tried = useRef({}); // the last attempt: the same prompt keeps its id, so that it runs once
   const sending = useRef(new Set()); // prompts that have no answer yet: one that steers must not interrupt itself
   const [, once] = useOnce();
+  const field = useRef(null);
+  const [open, watched] = useOpen(field);
   const [attached, setAttached] = useState([]); // {name, block}; they live as long as the page
   const comments = written(commentsOf(id).value);
   const write = (typed) => {
@@ -31,7 +48,6 @@ export function Composer({ id, follower, onSent, completes = true }) {
   const latest = useRef(text);
   latest.current = text;
   const completion = useCompletion(id, write);
-  const field = useRef(null);
   const attach = (files) => attempt(async () => {
     const made = [];
     for (const file of files) made.push({ id: newId(), name: file.name, block: await blockOf(file) });
@@ -88,7 +104,7 @@ export function Composer({ id, follower, onSent, completes = true }) {
     notice.value = "The agent has begun with the prompt that you were changing. Your text is in the field below.";
   };
   const steers = running && follower.queued.value.length === 0;
-  return html`<footer class="composer" onDragOver=${(event) => event.preventDefault()} onDrop=${drop}>${session?.waiting_for === "budget"
+  return html`<footer class=${`composer ${open ? "open" : ""}`} ...${watched} onDragOver=${(event) => event.preventDefault()} onDrop=${drop}>${session?.waiting_for === "budget"
     && html`<${UsedUp} session=${session} />`}<${Queue} id=${id} follower=${follower} onLeft=${left} />
     ${comments.length > 0 && html`<p class="along" role="status">${comments.length === 1 ? "1 comment goes" : `${comments.length} comments go`} along
       <button class="link" onClick=${discard}>Discard</button></p>`}
@@ -100,7 +116,7 @@ export function Composer({ id, follower, onSent, completes = true }) {
         write(event.target.value);
         if (completes) completion.look(event.target.value, event.target.selectionStart);
       }}
-      placeholder=${running ? "Queue a prompt …" : narrow.matches ? "Prompt" : "Prompt (Enter sends, Shift+Enter for a new line)"}></textarea>
+      placeholder=${running ? (narrow.matches ? "Next prompt" : "Queue a prompt …") : narrow.matches ? "Prompt" : "Prompt (Enter sends, Shift+Enter for a new line)"}></textarea>
       <label class="attach" title="Attach files, also by paste and drop"><span aria-hidden="true">+</span><input type="file" multiple aria-label="Attach files"
         onChange=${(event) => {
           attach([...event.target.files]);

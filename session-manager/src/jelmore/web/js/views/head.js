@@ -6,7 +6,7 @@ import { attempt, change, ended, mayWrite, shortId, titleOf } from "../store.js"
 import { sure } from "./dialog.js";
 import { Editor, useEditing } from "./editor.js";
 import { useOnce } from "./once.js";
-import { Age, People, State } from "./parts.js";
+import { Age, People, State, dollars } from "./parts.js";
 import { Ports } from "./ports.js";
 import { Share } from "./share.js";
 
@@ -24,11 +24,11 @@ export function Head({ session, follower }) {
   const used = usage.input_tokens + usage.output_tokens;
   return html`<header class="head"><${Title} session=${session} />
     <p class="facts"><${State} session=${session} /><span class="id">${shortId(id)}</span>
-      ${session.model && html`<span>${session.model}</span>`}<span>${session.permission_mode}</span>
+      ${session.model && html`<span>${session.model}</span>`}${session.permission_mode !== "default" && html`<span>${session.permission_mode}</span>`}
       ${session.repository && html`<span title=${session.repository.url}>${plain(session.repository.branch ?? session.repository.ref ?? "repository")}</span>`}
       ${origin && html`<a href=${`#/s/${origin}`} title="It began with the ${session.forked_from ? "conversation and the workspace" : "workspace"} of this session">from ${shortId(origin)}</a>`}
       <span class="pill" title=${`${used.toLocaleString()} input and output tokens in all`}>${follower.context.value > 0
-        && html`${short.format(follower.context.value)} context · `}${short.format(used)} tokens · $${usage.cost_usd.toFixed(4)}</span>
+        && html`${short.format(follower.context.value)} context · `}${short.format(used)} tokens · ${dollars(usage.cost_usd)}</span>
       <${Age} at=${session.last_activity} /><${People} people=${follower.people.value} more=${follower.more.value} /></p>
     ${writes && html`<p class="buttons">${follower.running.value && html`<button aria-disabled=${busy}
         onClick=${() => once(() => attempt(() => post(`/sessions/${id}/interrupt`)))}>Interrupt</button>`}

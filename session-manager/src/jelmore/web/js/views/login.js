@@ -69,7 +69,7 @@ export function Login() {
     leave(oidc.url);
   };
   if (leaving || oidc === undefined) return html`<p class="loading">${leaving ? "Signing in …" : "Loading …"}</p>`;
-  return html`<main class="narrow"><h1>Jelmore</h1>
+  return html`<main class="narrow door"><h1><img src="/ui/icon.svg" alt="" width="36" height="36" />Jelmore</h1>
     ${refusal && html`<p class="notice" role="alert">${refusal}</p>`}
     ${oidc && html`<section class="card"><a class="button primary" href=${oidc.url} onClick=${go}>Sign in with ${oidc.name}</a></section>`}
     <form class="card form" onSubmit=${submit}>

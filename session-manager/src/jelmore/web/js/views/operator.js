@@ -10,6 +10,7 @@ import { useOnce } from "./once.js";
 import { Age, size } from "./parts.js";
 
 const EVERY_MS = 5000;
+const STATUSES = { initializing: "starting", active: "working", waiting_input: "waiting for input", idle: "paused or hibernated", terminated: "ended" };
 const seconds = (value) => (value === undefined || value === null ? "–" : `${Math.round(value)} s`);
 
 export function Operator() {
@@ -61,7 +62,7 @@ function Load({ stats, health }) {
   const facts = [
     ["Slots", `${slots?.used} of ${slots?.total} in use`],
     ["Sessions", `${stats.total} in all`],
-    ...Object.entries(stats.by_status ?? {}).filter(([, count]) => count > 0).map(([name, count]) => [`… ${name}`, count]),
+    ...Object.entries(stats.by_status ?? {}).filter(([, count]) => count > 0).map(([name, count]) => [`… ${STATUSES[name] ?? name}`, count]),
     ["Warm pool", pool?.size ? `${pool.ready} of ${pool.size} ready, ${pool.starting} starting` : "off"],
     ["Memory of sessions", size(resources?.memory_bytes ?? 0)],
     ["Workspaces", size(resources?.workspace_bytes ?? 0)],

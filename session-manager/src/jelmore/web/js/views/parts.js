@@ -15,6 +15,16 @@ export function Age({ at }) {
   return html`<time class="age" datetime=${at} title=${new Date(at).toLocaleString()}>${Math.round(seconds / divisor)} ${unit}</time>`;
 }
 
+const TIME = { hour: "2-digit", minute: "2-digit" };
+
+export function Moment({ at, seconds = false }) {
+  // A time of the day; the day too, unless it is today.
+  const date = new Date(at);
+  const isToday = date.toDateString() === new Date(present.value).toDateString();
+  const text = date.toLocaleTimeString([], seconds ? { ...TIME, second: "2-digit" } : TIME);
+  return html`<time datetime=${at} title=${date.toLocaleString()}>${!isToday && html`${date.toLocaleDateString([], { month: "short", day: "numeric" })} `}${text}</time>`;
+}
+
 export function State({ session }) {
   const asleep = !ended(session) && session.waiting_for !== "budget" && { frozen: "paused", hibernated: "hibernated" }[session.presence];
   const word = session.waiting_for === "budget" && !ended(session) ? "budget" : session.status === "waiting_input"
@@ -32,6 +42,8 @@ export function size(bytes) {
   while (step < UNITS.length - 1 && units(step) >= 1000) step += 1; // as it is rounded: 999 950 bytes are 1 MB
   return `${units(step)} ${UNITS[step]}`;
 }
+
+export const dollars = (amount) => `$${amount.toFixed(amount > 0 && amount < 0.1 ? 4 : 2)}`;
 
 const SHOWN = 5;
 export const initials = (name) => {

@@ -4,6 +4,7 @@ import { html, useEffect, useState } from "../lib.js";
 import { plain } from "../text.js";
 import { attempt } from "../store.js";
 import { Loading, useLoaded } from "./loaded.js";
+import { Moment } from "./parts.js";
 
 const PAGE = 200;
 const MOST = 5_000; // of a session that goes on while its page is open
@@ -49,8 +50,7 @@ export function Timeline({ session }) {
   const shown = found.events.filter((each) => everything || !NOISE.includes(each.event_type));
   return html`<section class="timeline" aria-label="Events">${newest.problem && html`<${Loading} of=${newest} />`}<p class="buttons"><label class="option"><input type="checkbox" checked=${everything}
       onChange=${(event) => setEverything(event.target.checked)} /> Also each output</label></p>
-    <ol class="list" reversed>${shown.map((each) => html`<li key=${each.seq}><time datetime=${each.timestamp} title=${new Date(each.timestamp).toLocaleString()}>${
-        new Date(each.timestamp).toLocaleTimeString()}</time>
+    <ol class="list" reversed>${shown.map((each) => html`<li key=${each.seq}><${Moment} at=${each.timestamp} seconds />
       <b>${each.event_type}</b><span class="hint">${plain(summary(each.payload))}</span></li>`)}</ol>
     ${found.start > 0 && html`<p class="buttons"><button onClick=${more}>Older events</button></p>`}</section>`;
 }

@@ -7,6 +7,7 @@ import { tab } from "../storage.js";
 import { attempt, mayWrite } from "../store.js";
 import { firstFrom } from "../transcript.js";
 import { sure } from "./dialog.js";
+import { Moment, dollars } from "./parts.js";
 import { ToolCard } from "./tool.js";
 
 const WINDOW = 200;
@@ -178,7 +179,7 @@ function content(row, waits, id) {
     case "files":
       return html`<${ChangedFiles} row=${row} />`;
     case "end":
-      return html`<p class="note end">${endText(row.data)}</p>`;
+      return html`<p class=${`note end ${failed(row.data) ? "failed" : ""}`}>${endText(row.data)} <${Moment} at=${row.at} /></p>`;
     default:
       return html`<p class=${row.type}>${printed(row.text)}</p>`;
   }
@@ -192,8 +193,10 @@ function ChangedFiles({ row }) {
     (each) => html`<li>${plain(each)}</li>`)}${left > 0 && html`<li>and ${left.toLocaleString()} more</li>`}</ul></details>`;
 }
 
+const failed = (data) => data.outcome !== "completed";
+
 function endText(data) {
   const tokens = (data.usage?.input_tokens ?? 0) + (data.usage?.output_tokens ?? 0);
-  return [data.outcome !== "completed" && (data.subtype && data.subtype !== "success" ? `failed: ${data.subtype}` : "failed"), data.duration_ms && `${(data.duration_ms / 1000).toFixed(1)} s`,
-    tokens && `${tokens.toLocaleString()} tokens`, data.cost_usd && `$${data.cost_usd.toFixed(4)}`].filter(Boolean).join(" · ");
+  return [failed(data) && (data.subtype && data.subtype !== "success" ? `failed: ${data.subtype}` : "failed"), data.duration_ms && `${(data.duration_ms / 1000).toFixed(1)} s`,
+    tokens && `${tokens.toLocaleString()} tokens`, data.cost_usd && dollars(data.cost_usd)].filter(Boolean).concat("").join(" · ");
 }

@@ -5,6 +5,7 @@ import { html, useState } from "../lib.js";
 import { plain } from "../text.js";
 import { me, sessions, titleOf } from "../store.js";
 import { Loading, useLoaded } from "./loaded.js";
+import { dollars } from "./parts.js";
 
 const DAY_MS = 86_400_000;
 const SPANS = [7, 30, 90];
@@ -12,7 +13,6 @@ const GROUPS = ["model", "user", "key", "session"];
 const [BAR, GAP, HEIGHT] = [8, 2, 100]; // units of the drawing
 
 const dayOf = (ms) => new Date(ms).toISOString().slice(0, 10);
-const dollars = (amount) => `$${amount.toFixed(amount > 0 && amount < 0.1 ? 4 : 2)}`;
 const count = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 
 export function Usage() {
