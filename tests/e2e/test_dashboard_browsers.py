@@ -52,7 +52,7 @@ async def test_an_older_draft_does_not_come_back_when_the_storage_is_full(local_
         await page.goto(f"{local_api.stack.url}/#/s/{session_id}")
         prompt = page.get_by_label("Prompt", exact=True)
         await prompt.fill("the older text")
-        await page.evaluate(FULL)
+        await page.evaluate(f"() => {{ {FULL} }}")
         await prompt.fill("the newer text")
         await page.reload()
         await expect(prompt).to_have_value("")
