@@ -102,7 +102,7 @@ async def test_escape_sequences_and_turned_text_do_no_harm(local_api: Api, brows
             await expect(page.locator(".said")).to_contain_text("said ␛[31mred")
             text = await page.locator(".transcript").inner_text()
             assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e]", text)
-            assert await page.title() == "Jelmore"
+            assert await page.title() == f"Session {str(session_id)[-8:]} · Jelmore"
             assert await page.locator(".transcript a").count() == 0
             await picture(page, "escapes-desk-light")
     finally:

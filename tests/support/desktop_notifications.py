@@ -190,7 +190,8 @@ class Desktop:
                 return "ssss", ["desktop", "test", "1", "1.2"]
             case "Notify":
                 return "u", [self._show(values)]
-        return None, []
+            case _:
+                return None, []
 
     def _show(self, values: _Values) -> int:
         values.text()  # the program
