@@ -94,7 +94,7 @@ async def test_pages_that_nobody_sees_leave_the_connections_to_the_others(local_
             await tabs[-1].goto(f"{local_api.stack.url}/#/s/{session_id}")
             await expect(tabs[-1].get_by_label("Prompt", exact=True)).to_be_visible()
         held = [await each.evaluate("streams()") for each in tabs]
-        assert sum(held) <= 1, held  # one tab's name goes on saying how many sessions wait
+        assert sum(held) <= 1, held  # one tab's name continues to show how many sessions wait
         last = tabs[-1]
         await last.evaluate("show(true)")
         await expect(last.locator(".said")).to_contain_text("hello")

@@ -117,7 +117,7 @@ async def test_who_signs_in_after_somebody_whose_login_ran_out_gives_up_their_su
 
 
 async def test_a_click_on_a_notification_opens_its_session(local_api: Api) -> None:
-    """Chromium shows it by the desktop's service and hears of the click from there. A private profile heeds none."""
+    """Chromium shows it through the desktop, which reports the click. In a private profile, Chromium ignores it."""
     first, second = [(await local_api.create("demo> say hello", title=name))["id"] for name in ("First", "Second")]
     origin = local_api.stack.url
     async with (

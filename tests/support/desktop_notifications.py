@@ -1,6 +1,6 @@
 """A desktop that shows notifications: the D-Bus service org.freedesktop.Notifications, on a bus of its own.
 
-Chromium hands its notifications to the desktop, which tells it when one is clicked. This is the bus and the service in
+Chromium hands its notifications to the desktop, which reports clicks. This is the bus and the service in
 one, so that a test can click: a socket that speaks as much of the protocol as Chromium's client asks for.
 """
 
@@ -129,7 +129,7 @@ class Desktop:
         self._folder.cleanup()
 
     def click(self, notification: Notification) -> None:
-        """Do as a desktop does when a person clicks on a notification."""
+        """Report a click on the notification, as a desktop does."""
         fields = {_PATH_FIELD: ("o", _PATH), _INTERFACE: ("s", SERVICE), _MEMBER: ("s", "ActionInvoked")}
         for each in self._clients:
             each.write(_message(_SIGNAL, next(self._serials), {**fields}, "us", notification.id, "default"))

@@ -1,5 +1,5 @@
 // Whether somebody may see this page. A browser has six connections to a server without HTTP/2, for all its tabs together,
-// and each stream keeps one: a page that nobody sees gives its streams up after a while, and goes on where it was.
+// and each stream keeps one: a page that nobody sees gives its streams up after a while, and continues where it was.
 import { signal } from "./lib.js";
 
 const LEFT_MS = 20_000;
