@@ -96,6 +96,7 @@ class OpenedFrame(BaseModel, defer_build=True):
     instance: str
     new: bool  # it was started for this client
     position: int  # of the first byte that follows
+    end: int | None = None  # what comes before this position was written before: its questions are answered already
     gap: bool = False  # some of the output after the requested position is no longer kept
     pty: bool = True
     columns: int

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from websockets.asyncio.client import ClientConnection
 
 from jelmore.api.cookies import LOGIN_COOKIE
 from jelmore.ports import Role
+from jelmore.session.states import Presence
 from tests.integration.api.talking import UNKNOWN
 from tests.integration.api.test_socket import bearer, new_session, own, sleep
 from tests.integration.api.world import World, closed, frame
@@ -72,6 +74,22 @@ async def test_looking_on_wakes_nothing(api: World) -> None:
             assert await closed(connection) == 1008
     assert api.store.sessions[UUID(session_id)].presence.value == "hibernated"
     assert api.terminals.opened == []
+
+
+async def test_a_shell_that_was_left_open_does_not_wake_its_session(api: World) -> None:
+    """Its client connects again by itself: after each pause, the session would be awake within a second."""
+    session_id, token = await new_session(api)
+    await sleep(api, session_id)
+    path = f"/api/v1/sessions/{session_id}/terminal"
+    async with api.connect(path, **bearer(token)) as connection:
+        refused = await opened(connection, instance="i", after=3)
+        assert (refused["code"], "hibernated" in refused["message"]) == ("conflict", True)
+        assert await closed(connection) == 1008
+    session = api.store.sessions[UUID(session_id)]
+    assert (session.presence.value, api.terminals.opened) == ("hibernated", [])
+    api.store.sessions[UUID(session_id)] = replace(session, presence=Presence.PAUSED)
+    async with api.connect(path, **bearer(token)) as connection:
+        assert "paused" in (await opened(connection, instance="i", after=3))["message"]
 
 
 async def test_a_reader_watches_and_types_nothing(api: World) -> None:

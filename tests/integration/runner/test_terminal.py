@@ -7,6 +7,7 @@ import secrets
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 import pytest_asyncio
@@ -226,6 +227,48 @@ async def test_terminals_end_with_the_session_and_not_with_a_crash_of_the_agent(
         await runner.stop()
         assert await client.until_closed() in {1000, 1001}
     await eventually(lambda: not alive(pid), "the shell has ended")
+
+
+FULL_SCREEN: Final = """
+import curses
+def main(screen):
+    curses.curs_set(0)
+    number = 0
+    screen.timeout(5)
+    while True:
+        key = screen.getch()
+        if key == curses.KEY_RESIZE or number == 0:
+            screen.clear()
+            for row in range(1, 20):
+                screen.addstr(row, 0, f"row {row:02} " + "of the full screen")
+        if key == curses.KEY_UP:
+            screen.addstr(21, 0, "up was pressed")
+        number += 1
+        screen.addstr(0, 0, str(number) + " " + chr(97 + number % 26) * 60)
+        screen.refresh()
+curses.wrapper(main)
+"""
+
+
+async def test_a_full_screen_program_is_whole_for_who_comes_after_much_output(shared: Runner) -> None:
+    (shared.folder / "session" / "workspace" / "full.py").write_text(FULL_SCREEN)
+    async with terminal(shared) as first:
+        await first.open(terminal="full", command="exec python3 full.py")
+        while len(first.output) <= 2 * RING_BYTES:
+            await first.next()
+    async with terminal(shared) as later:
+        opened = await later.open(terminal="full")
+        assert (opened["new"], opened["gap"], opened["writer"]) == (False, True, True)
+        assert opened["end"] > opened["position"] > 0
+        await later.until(lambda text: all(f"row {row:02}" in text for row in range(1, 20)))
+        assert later.output.startswith(b"\x1b[?1049h\x1b[?1h"), "its own screen, and its form of the arrow keys"
+        await later.type(b"\x1bOA")
+        await later.until(lambda text: "up was pressed" in text)
+        position = opened["position"] + len(later.output)
+    async with terminal(shared) as again:
+        back = await again.open(instance=opened["instance"], after=position)
+        assert (back["gap"], back["position"]) == (False, position)
+        await end(again)
 
 
 async def test_typing_keeps_the_session_awake(runner: Runner) -> None:

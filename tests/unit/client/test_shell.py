@@ -7,9 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jelmore_client import ApiError, ConnectionFailedError, ForbiddenError, ProtocolError, SessionEndedError
+from jelmore_client import (
+    ApiError,
+    ConflictError,
+    ConnectionFailedError,
+    ForbiddenError,
+    ProtocolError,
+    SessionEndedError,
+)
 from jelmore_client.cli.visit import EscapeKeys, Key
-from jelmore_client.core.terminals import TerminalOutput, TerminalState
+from jelmore_client.core.terminals import TerminalOutput, TerminalState, Unasked
 
 OPENED = {
     "type": "opened",
@@ -117,3 +124,44 @@ def test_the_end_is_an_end() -> None:
     state.take('{"type": "exit", "code": 130, "signal": "SIGINT"}')
     assert (state.ended, state.exit_code, state.signal) == (True, 130, "SIGINT")
     assert state.reconnect_delay_s(1000, "") is None
+
+
+QUESTIONS = (
+    b"\x1b[c\x1b[>0c\x1b[6n\x1b[?6n\x1b[18t\x1b[?2004$p\x1b[>0q\x1b[?u\x1b]11;?\x07\x1b]4;1;?\x1b\\\x1bP$qm\x1b\\\x05"
+)
+SHOWN = b"\x1b[?1049h\x1b[2;5H\x1b[31mred\x1b[0m\x1b]0;title\x07\x1b[4hn c t"
+
+
+@given(st.integers(1, 30))
+def test_what_a_program_asked_before_this_screen_came_is_not_asked_again(step: int) -> None:
+    """The answer of the screen would be typed into the shell."""
+    unasked, written, shown = Unasked(), b"a" + QUESTIONS + SHOWN + QUESTIONS + b"b", b""
+    for at in range(0, len(written), step):
+        shown += unasked.feed(TerminalOutput(written[at : at + step], replayed=True))
+    assert shown == b"a" + SHOWN + b"b"
+    assert unasked.feed(TerminalOutput(QUESTIONS)) == QUESTIONS, "a program of now is answered"
+
+
+def test_a_sequence_that_the_replay_cuts_is_shown_with_what_follows() -> None:
+    unasked = Unasked()
+    assert unasked.feed(TerminalOutput(b"x\x1b[3", replayed=True)) == b"x"
+    assert unasked.feed(TerminalOutput(b"1mred")) == b"\x1b[31mred"
+
+
+def test_only_what_was_written_before_this_client_came_is_a_replay() -> None:
+    state = TerminalState({})
+    state.take(json.dumps({**OPENED, "new": False, "end": 103}))
+    assert [state.take(piece) for piece in (b"abc", b"d")] == [
+        TerminalOutput(b"abc", replayed=True),
+        TerminalOutput(b"d"),
+    ]
+    state.take(json.dumps({**OPENED, "new": False, "position": 104, "end": 200}))  # the same screen, again
+    assert state.take(b"e") == TerminalOutput(b"e")
+    assert learned().take(b"f") == TerminalOutput(b"f"), "a server that does not say"
+
+
+def test_a_pause_ends_the_shell_with_the_reason() -> None:
+    state = learned()
+    state.take(json.dumps({"type": "error", "code": "conflict", "message": "the session is paused: open it again"}))
+    with pytest.raises(ConflictError, match="paused: open it again"):
+        state.reconnect_delay_s(1008, "")

@@ -5,6 +5,7 @@ import random
 from jelmore_protocol.terminal import Stream
 from jelmore_runner.terminals.keyboard import Keyboard
 from jelmore_runner.terminals.ring import MAX_SEGMENTS, SEGMENT_BYTES, OutputRing
+from jelmore_runner.terminals.screen_modes import ScreenModes
 
 OUT, ERR = Stream.STDOUT, Stream.STDERR
 
@@ -88,3 +89,40 @@ def test_the_first_who_may_types_and_a_second_takes_over() -> None:
     assert writer() == "dan"
     keyboard.join("watcher", wants=False, take=True)
     assert writer() == "dan", "who only watches takes nothing"
+
+
+SETS = b"\x1b[?1049h\x1b[?1h\x1b=\x1b[?1000;1006h\x1b[?25l\x1b[?12;9999h"
+RESTORED = b"\x1b[?1049h\x1b[?1h\x1b[?1000h\x1b[?1006h\x1b=\x1b[?25l"
+
+
+def test_modes_outlive_the_output_that_set_them() -> None:
+    ring = OutputRing(100)
+    ring.add(OUT, SETS + b"x" * SEGMENT_BYTES)
+    ring.add(OUT, b"y" * SEGMENT_BYTES)
+    start, gap = ring.resumes(None)
+    assert (gap, ring.modes_at(start)) == (True, RESTORED)
+    ring.add(OUT, b"\x1b[?1000l\x1b>\x1b[?25h" + b"z" * SEGMENT_BYTES)
+    ring.add(OUT, b"z" * SEGMENT_BYTES)
+    assert ring.modes_at(ring.start) == b"\x1b[?1049h\x1b[?1h\x1b[?1006h"
+    for reset in (b"\x1bc", b"\x1b[!p"):
+        ring.add(OUT, SETS + reset + b"z" * SEGMENT_BYTES)
+        ring.add(OUT, b"z" * SEGMENT_BYTES)
+        assert ring.modes_at(ring.start) == b""
+
+
+def test_what_is_skipped_up_to_the_first_line_counts_too() -> None:
+    ring = OutputRing(10)
+    ring.add(OUT, b"x" * SEGMENT_BYTES)
+    ring.add(OUT, b"rest\x1b[?2004h of a line\nnext")
+    start, _ = ring.resumes(None)
+    assert (ring.read(start, 100)[1], ring.modes_at(start)) == (b"next", b"\x1b[?2004h")
+
+
+def test_modes_do_not_depend_on_where_the_output_is_cut() -> None:
+    for step in (1, 2, 3, 7):
+        modes = ScreenModes()
+        for at in range(0, len(SETS), step):
+            modes.feed(SETS[at : at + step])
+        assert modes.restore() == RESTORED
+    modes.feed(b"\x1b[?" + b"1;" * 1_000_000)
+    assert modes.restore() == RESTORED

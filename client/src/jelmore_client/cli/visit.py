@@ -18,6 +18,7 @@ from jelmore_client import AsyncJelmore, AsyncTerminal
 from jelmore_client.cli.app import OK
 from jelmore_client.cli.contexts import Server
 from jelmore_client.cli.printing import say
+from jelmore_client.core.terminals import Unasked
 
 _ESCAPE: Final = ord("~")
 _NEWLINES: Final = b"\r\n"
@@ -111,6 +112,7 @@ class _Visit:
     left: bool = False
     _leaving: asyncio.Event = field(default_factory=asyncio.Event)
     _keys: EscapeKeys = field(default_factory=EscapeKeys)
+    _unasked: Unasked = field(default_factory=Unasked)
     _shown: str = ""
 
     async def run(self, *, watch: bool) -> int:
@@ -142,7 +144,8 @@ class _Visit:
         while not self.terminal.state.ended:
             output = await self.terminal.read()
             if output is not None:
-                _write(2 if output.stream == "stderr" else 1, output.data)
+                data = self._unasked.feed(output) if self.interactive else output.data
+                _write(2 if output.stream == "stderr" else 1, data)
             elif self.terminal.state.problem != self._shown:
                 self._shown = self.terminal.state.problem
                 self._say(self._shown)

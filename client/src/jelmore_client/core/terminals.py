@@ -1,6 +1,7 @@
 """The frames of a terminal's WebSocket, the position in its output, and what a closed connection means. No I/O."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -24,6 +25,8 @@ class TerminalOutput:
 
     data: bytes
     stream: str = "stdout"
+    replayed: bool = False
+    """Whether it was written before this client came: what a program asked of its screen then is answered already."""
 
 
 @dataclass(slots=True)
@@ -34,6 +37,7 @@ class TerminalState:
     terminal: str = ""
     instance: str = ""
     position: int = 0  # of the next byte
+    replayed_to: int = 0  # what comes before this position was written before this client came
     columns: int = 80
     rows: int = 24
     writer: bool = False  # this client types
@@ -61,9 +65,10 @@ class TerminalState:
     def take(self, frame: str | bytes) -> TerminalOutput | None:
         """Learn from a frame; return the output in it. Raises ProtocolError."""
         if isinstance(frame, bytes):
+            replayed = self.position < self.replayed_to
             self.position += len(frame)
             self.attempts = 0
-            return TerminalOutput(frame, self._stream)
+            return TerminalOutput(frame, self._stream, replayed)
         try:
             found = json.loads(frame)
         except ValueError:
@@ -81,8 +86,10 @@ class TerminalState:
     def _learn(self, frame: Mapping[str, Any]) -> None:
         match frame.get("type"):
             case "opened":
+                first = not self.instance
                 self.terminal, self.instance = str(frame.get("terminal")), str(frame.get("instance"))
                 self.position = int(frame.get("position") or 0)
+                self.replayed_to = int(frame.get("end") or 0) if first and not frame.get("new") else 0
                 self.gap = self.gap or bool(frame.get("gap"))
                 self._size(frame)
                 self._keyboard(frame)
@@ -138,3 +145,28 @@ class TerminalState:
         text = self.problem or reason or "the terminal was closed"
         kind = _CODE_OF_ERROR.get(code) or code or "terminal_closed"
         return error_of(Problem(status, kind, "The terminal is not open", text, "", status == 503, None))  # noqa: PLR2004
+
+
+_QUESTION: Final = re.compile(
+    rb"\x1b(?:\[[>=?]?[0-9;]*[cn]|\[[0-9;]*t|\[\??[0-9;]*\$p|\[>[0-9;]*q|\[\?u|\][0-9;]*;\?(?:\x07|\x1b\\)"
+    rb"|P[$+]q[^\x1b]*\x1b\\|Z)|\x05"
+)
+_UNFINISHED: Final = re.compile(rb"\x1b(?:\[[>=?]?[0-9;]*\$?|\][0-9;]*\??\x1b?|P(?:[$+]q?[^\x1b]{0,256}\x1b?)?)?\Z")
+
+
+@dataclass(slots=True)
+class Unasked:
+    """Takes out of replayed output what a program asked its screen: a second answer would be typed into the shell."""
+
+    _cut: bytes = b""
+
+    def feed(self, output: TerminalOutput) -> bytes:
+        """Return what to show."""
+        data, self._cut = self._cut + output.data, b""
+        if not output.replayed:
+            return data
+        data = _QUESTION.sub(b"", data)
+        unfinished = _UNFINISHED.search(data)
+        if unfinished is not None:
+            self._cut, data = unfinished[0], data[: unfinished.start()]
+        return data

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from jelmore_protocol.terminal import Stream
+from jelmore_runner.terminals.screen_modes import ScreenModes
 
 SEGMENT_BYTES: Final = 8 * 1024
 MAX_SEGMENTS: Final = 2048
@@ -28,6 +29,7 @@ class OutputRing:
         self._most_bytes = most_bytes
         self._segments: deque[_Segment] = deque()
         self.end = 0  # the position after the newest byte
+        self._modes = ScreenModes()  # of the terminal before the oldest byte
 
     @property
     def start(self) -> int:
@@ -46,7 +48,7 @@ class OutputRing:
             self.end - self.start - len(self._segments[0].data) >= self._most_bytes
             or len(self._segments) > MAX_SEGMENTS
         ):
-            self._segments.popleft()
+            self._modes.feed(bytes(self._segments.popleft().data))
 
     def read(self, cursor: int, most_bytes: int) -> tuple[Stream, bytes]:
         """Return bytes from `cursor` on, of one stream; none at the end. `cursor` must not be before `start`."""
@@ -66,6 +68,16 @@ class OutputRing:
             return after, False
         if self.start == 0:
             return 0, after is not None
+        return self.line_start(), True
+
+    def line_start(self) -> int:
+        """Return where the first line begins after the oldest byte; the oldest byte when there is no line near."""
         _, head = self.read(self.start, _LINE_SEARCH_BYTES)
-        line = head.find(b"\n")
-        return self.start + line + 1, True
+        return self.start + head.find(b"\n") + 1
+
+    def modes_at(self, position: int) -> bytes:
+        """Return the sequences that switch a fresh terminal to what it was at a position near the oldest byte."""
+        modes = self._modes.copy()
+        _, skipped = self.read(self.start, position - self.start)
+        modes.feed(skipped)
+        return modes.restore()

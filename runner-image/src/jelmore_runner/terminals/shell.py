@@ -149,17 +149,9 @@ class Shell:
                 self._keyboard = None
 
     def resize(self, columns: int, rows: int) -> None:
-        """Set the size of the screen; the process in the foreground gets SIGWINCH when it differs."""
+        """Set the size of the screen; the processes in the foreground get SIGWINCH when it differs."""
         if self.pty and self._keyboard is not None:
             _set_size(self._keyboard, columns, rows)
-
-    def redraw(self) -> None:
-        """Make the process in the foreground draw its screen again."""
-        if self.pty and self._keyboard is not None:
-            with suppress(OSError):
-                group = os.tcgetpgrp(self._keyboard)
-                if group > 1:
-                    os.killpg(group, signal.SIGWINCH)
 
     async def kill(self) -> None:
         """End all processes of the terminal: SIGHUP, then SIGKILL after `END_GRACE_S`. Returns when it has ended."""

@@ -44,9 +44,9 @@ class Terminals:
         self._empty.set()
 
     def in_use(self) -> int:
-        """Return the number of terminals that were typed into within the last `IN_USE_S` seconds."""
+        """Return the number of terminals that were typed into within the last `IN_USE_S` seconds, or are waited for."""
         now = time.monotonic()
-        return sum(now - terminal.used_at < IN_USE_S for terminal in self._terminals.values())
+        return sum(terminal.awaited or now - terminal.used_at < IN_USE_S for terminal in self._terminals.values())
 
     @asynccontextmanager
     async def attach(self, client: Client, opening: OpenFrame) -> AsyncIterator[TerminalClient]:

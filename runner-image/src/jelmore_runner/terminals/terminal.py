@@ -35,6 +35,9 @@ PIECE_BYTES: Final = 32 * 1024
 AHEAD_BYTES: Final = RING_BYTES // 2
 """How far the output may be ahead of the client that types. Beyond it the process waits."""
 
+REDRAW_S: Final = 0.1
+"""Long enough for a busy program to see that its screen has changed."""
+
 ABANDONED_S: Final = 60.0
 """How long a command without a client continues. A named shell continues until it ends."""
 
@@ -56,11 +59,17 @@ class Terminal:
         self._left_at: int | None = None  # the position of the writer of a command when it left
         self._ending = asyncio.Event()
         self._abandoned: asyncio.TimerHandle | None = None
+        self._redrawn: asyncio.TimerHandle | None = None
 
     @property
     def pty(self) -> bool:
         """Whether it has a screen."""
         return self._shell.pty
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a client waits for the end of a command. A shell is left open, and nobody waits for its end."""
+        return not self._keeps and bool(self.keyboard.clients)
 
     async def run(self) -> ExitFrame:
         """Read until the process ends, or `end` is called; end the others of its session; return how it ended."""
@@ -77,8 +86,9 @@ class Terminal:
         return self.exited
 
     async def _finish(self) -> None:
-        if self._abandoned is not None:
-            self._abandoned.cancel()
+        for timer in (self._abandoned, self._redrawn):
+            if timer is not None:
+                timer.cancel()
         try:
             await self._shell.kill()
             self._shell.drain(self._arrived, RING_BYTES - AHEAD_BYTES)
@@ -96,6 +106,8 @@ class Terminal:
         """Attach a client while the block runs. Without clients, a command ends after `ABANDONED_S`."""
         start, gap = self.ring.resumes(opening.after)
         attached = TerminalClient(self, client, start, gap=gap, new=new)
+        if gap and self.pty:
+            attached.modes = self.ring.modes_at(start)
         wants = client.admission.can_write and not opening.watch
         if self._abandoned is not None:
             self._abandoned.cancel()
@@ -103,8 +115,8 @@ class Terminal:
         if self.keyboard.writer is attached:
             self._left_at = None
             self.resize(opening.columns, opening.rows)
-            if gap:
-                self._shell.redraw()
+        if gap:
+            self.redraw()
         self._wake()
         try:
             yield attached
@@ -140,6 +152,20 @@ class Terminal:
             self.size_version += 1
             self._wake()
 
+    def redraw(self) -> None:
+        """Make the program in the foreground draw its whole screen: for a moment it has a row less.
+
+        Most programs do not draw anything for a size that they have already.
+        """
+        columns, rows = self.size
+        if self.pty and rows > 1 and self._redrawn is None:
+            self._shell.resize(columns, rows - 1)
+            self._redrawn = asyncio.get_running_loop().call_later(REDRAW_S, self._full_size)
+
+    def _full_size(self) -> None:
+        self._redrawn = None
+        self._shell.resize(*self.size)
+
     def pace(self) -> None:
         """Read from the process while the client that types follows; without one, a screen continues by itself."""
         writer = self.keyboard.writer
@@ -170,6 +196,9 @@ class TerminalClient:
     gap: bool
     new: bool
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    modes: bytes = b""
+    """Sent before the byte at `cursor`: what the output that is left out has switched the terminal to."""
+
     _stream: Stream = Stream.STDOUT
     _keyboard_version: int = 0
     _size_version: int = 0
@@ -180,9 +209,14 @@ class TerminalClient:
         while True:
             self.wake.clear()
             exited = self.terminal.exited  # looked at before reading, so that everything before the end is sent
-            for text in self._changes():
-                yield Item(text)
+            # Read at once with what it is read after: the ring moves on while something is sent.
+            changes = [Item(text) for text in self._changes()]
+            modes, self.modes = self.modes, b""
             stream, piece = self.terminal.ring.read(self.cursor, PIECE_BYTES)
+            for change in changes:
+                yield change
+            if modes:
+                yield Item("", data=modes)
             if piece:
                 if stream is not self._stream:
                     self._stream = stream
@@ -230,7 +264,8 @@ class TerminalClient:
             terminal=terminal.name,
             instance=terminal.instance,
             new=self.new,
-            position=self.cursor,
+            position=self.cursor - len(self.modes),  # a client counts them too
+            end=terminal.ring.end,
             gap=self.gap,
             pty=terminal.pty,
             columns=terminal.size[0],
@@ -248,8 +283,9 @@ class TerminalClient:
             self._size_version = terminal.size_version
             yield SizeFrame(columns=terminal.size[0], rows=terminal.size[1]).model_dump_json()
         if self.cursor < terminal.ring.start:
-            self.cursor = terminal.ring.start
-            yield GapFrame(position=self.cursor).model_dump_json()
+            self.cursor = terminal.ring.line_start()
+            self.modes = terminal.ring.modes_at(self.cursor) if terminal.pty else b""
+            yield GapFrame(position=self.cursor - len(self.modes)).model_dump_json()
 
     def _who(self) -> "dict[str, bool | str | int | None]":
         keyboard = self.terminal.keyboard

@@ -101,8 +101,9 @@ class TerminalSocket(ManagerBackend):
         watch = opening.watch or not client.admission.can_write
         frame = opening.model_copy(update={"watch": watch, "id": None})
         with self._acting("get_terminal"):
+            sent, again = frame.model_dump_json(exclude_defaults=True, exclude={"id"}), opening.instance is not None
             link = await self._context.services.terminals.connect(
-                self.caller, self._session_id, frame.model_dump_json(exclude_defaults=True, exclude={"id"}), watch=watch
+                self.caller, self._session_id, sent, watch=watch, again=again
             )
         try:
             yield Bridge(link)

@@ -7,6 +7,7 @@ from jelmore.control.requests import Caller
 from jelmore.control.sessions.runner_calls import RunnerCalls, live
 from jelmore.ports import TerminalLink, TerminalLinks
 from jelmore.session.errors import ConflictError
+from jelmore.session.record import Session
 from jelmore.session.states import Presence
 
 
@@ -18,20 +19,31 @@ class Terminals:
         self._runners = runners
         self._links = links
 
-    async def connect(self, caller: Caller, session_id: UUID, opening: str, *, watch: bool) -> TerminalLink:
+    async def connect(
+        self, caller: Caller, session_id: UUID, opening: str, *, watch: bool, again: bool = False
+    ) -> TerminalLink:
         """Connect to a terminal with this `open` frame. The caller closes what it gets.
 
-        Resumes a paused or hibernated session for a client that may type. For one that only watches, raises
-        ConflictError when the session is not awake. Raises SessionEndedError, DependencyError, RefusedError.
+        Resumes a paused or hibernated session for a client that may type. For one that only watches, and for one that
+        connects `again` by itself, raises ConflictError when the session is not awake: a shell that somebody left open
+        would wake the session after each pause. Raises SessionEndedError, DependencyError, RefusedError.
         """
         watches = watch or not caller.can_write
-        if watches:
+        if watches or again:
             session = live(caller.sees(await self._ports.store.load(session_id)))
             if session.presence is not Presence.AWAKE:
-                raise ConflictError(f"session {session_id} is not awake; it has no terminal to watch")
+                raise ConflictError(_asleep(session, again=again))
         else:
             session = await self._runners.awake(caller, session_id)
         return await self._runners.call(
             session,
             lambda at: self._links.connect(at, opening, subject=caller.subject, can_write=caller.can_write),
         )
+
+
+def _asleep(session: Session, *, again: bool) -> str:
+    if not again:
+        return f"session {session.id} is not awake; it has no terminal to watch"
+    if session.presence is Presence.PAUSED:
+        return "the session is paused, and this terminal with it: open the terminal again to go on"
+    return "the session is hibernated, which has ended this terminal: open another one to resume the session"
