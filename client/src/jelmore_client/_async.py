@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import httpx
@@ -14,8 +15,8 @@ from jelmore_client._async_events import AsyncEventLog
 from jelmore_client._async_operator import AsyncAdmin, AsyncBudgets, AsyncKeys
 from jelmore_client._async_sessions import AsyncSessions
 from jelmore_client._async_webhooks import AsyncWebhooks
-from jelmore_client.core.problems import check, parse, refusal
-from jelmore_client.core.requests import API, Request, given, retry_delay_s
+from jelmore_client.core.problems import check, items_of, parse, refusal
+from jelmore_client.core.requests import API, Request, given, new_id, retry_delay_s
 from jelmore_client.core.streams import SseDecoder, StreamPosition
 from jelmore_client.core.trust import trusted
 from jelmore_client.errors import JelmoreError, connection_failed
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 STREAM_SILENCE_S = 60.0
 """A stream without a byte for so long is broken: the server sends a comment every 15 seconds."""
 
+_CONNECT_S: Final = 10.0
 _HTTP_ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL)
 
 
@@ -40,7 +42,7 @@ class AsyncJelmore:
 
     `url` defaults to JELMORE_URL or http://127.0.0.1:8080, `api_key` to JELMORE_API_KEY. `socket_path` connects to a
     unix socket instead of the URL's host. `on_retry` is called with the error and the seconds until a request is sent
-    again, for those who wait and wonder why.
+    or a stream is opened again, for those who wait and wonder why.
     """
 
     on_retry: Callable[[JelmoreError, float], None] | None = None
@@ -52,7 +54,7 @@ class AsyncJelmore:
             self._http = httpx.AsyncClient(
                 base_url=self.url,
                 headers={"X-API-Key": key} if key else {},
-                timeout=httpx.Timeout(60.0, connect=10.0),
+                timeout=httpx.Timeout(60.0, connect=_CONNECT_S),
                 verify=trusted(self.url),
                 transport=httpx.AsyncHTTPTransport(uds=socket_path) if socket_path else None,
             )
@@ -82,21 +84,23 @@ class AsyncJelmore:
         return parse((await self.send(request)).content)
 
     async def send(self, request: Request) -> httpx.Response:
-        """Send a request and return its answer, which is a success. Raises JelmoreError."""
+        """Send a request and return its answer, which is a success. Raises JelmoreError, TimeoutError."""
         attempt = 0
         while True:
             attempt += 1
             try:
                 return await self._send_once(request)
             except JelmoreError as error:
+                left_s = request.left_s(time.monotonic())
                 delay_s = retry_delay_s(request, attempt, error)
                 if delay_s is None:
                     raise
                 if self.on_retry is not None:
                     self.on_retry(error, delay_s)
-            await asyncio.sleep(delay_s)
+            await asyncio.sleep(delay_s if request.deadline is None else min(delay_s, left_s))
 
     async def _send_once(self, request: Request) -> httpx.Response:
+        timeout_s = request.left_s(time.monotonic())
         try:
             response = await self._http.request(
                 request.method,
@@ -106,7 +110,7 @@ class AsyncJelmore:
                 content=request.content,
                 files=request.files,
                 headers=dict(request.headers),
-                timeout=httpx.Timeout(request.timeout_s, connect=10.0),
+                timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_S)),
             )
         except _HTTP_ERRORS as error:
             raise connection_failed(self.url, error) from error
@@ -170,19 +174,19 @@ class AsyncJelmore:
 
     async def fetch[M: Model](self, request: Request, model: type[M]) -> M:
         """Send a request and return its answer as a model. Raises JelmoreError."""
-        return model.model_validate(await self.request(request))
+        return model.read(await self.request(request))
 
     async def fetch_all[M: Model](self, request: Request, model: type[M], field: str | None = None) -> list[M]:
         """Send a request and return its answer, a list or a field with a list, as models. Raises JelmoreError."""
         found = await self.request(request)
-        return [model.model_validate(each) for each in (found if field is None else found[field])]
+        return [model.read(each) for each in items_of(found, field)]
 
     async def fetch_pages[M: Model](self, request: Request, model: type[M]) -> AsyncGenerator[M]:
         """Yield the items of all pages of a list as models. Raises JelmoreError."""
         async with aclosing(self.pages(request)) as pages:
             async for page in pages:
                 for found in page:
-                    yield model.model_validate(found)
+                    yield model.read(found)
 
     def open_terminal(self, path: str, **opening: Any) -> "AsyncTerminal":
         """Return the terminal at this path; see `terminal` of a session."""
@@ -203,13 +207,13 @@ class AsyncJelmore:
         following: Request | None = request
         while following is not None:
             response = await self.send(following)
-            yield parse(response.content) or []
+            yield items_of(parse(response.content))
             link = response.links.get("next", {}).get("url")
             following = None if link is None else Request("GET", httpx.URL(link).raw_path.decode())
 
     async def pieces(self, request: Request) -> AsyncGenerator[bytes]:
         """Yield the content of an answer as it arrives. Raises JelmoreError, also when it breaks off."""
-        timeout = httpx.Timeout(request.timeout_s, connect=10.0)
+        timeout = httpx.Timeout(request.timeout_s, connect=_CONNECT_S)
         params = dict(request.params) or None
         try:
             async with self._http.stream(request.method, request.path, params=params, timeout=timeout) as response:
@@ -220,13 +224,37 @@ class AsyncJelmore:
         except _HTTP_ERRORS as error:
             raise connection_failed(self.url, error) from error
 
+    async def save(
+        self, request: Request, target: Path, progress: Callable[[int, int | None], None] | None = None
+    ) -> int:
+        """Write the content of an answer to a file; return its bytes. Memory is bounded. Raises JelmoreError, OSError.
+
+        A file that is at `target` is replaced when the whole content has arrived: a failure leaves it unchanged.
+        """
+        size, target = 0, target.resolve()
+        regular = target.is_file() or not target.exists()  # a device or a pipe cannot be replaced
+        draft = target.with_name(f".{new_id()}.part") if regular else target
+        try:
+            with draft.open("wb") as file:
+                async for piece in self.pieces(request):
+                    size += file.write(piece)
+                    if progress is not None:
+                        progress(size, None)
+            if regular:
+                draft.replace(target)
+        except BaseException:
+            if regular:
+                draft.unlink(missing_ok=True)
+            raise
+        return size
+
     async def stream[E](self, path: str, cursor: StreamPosition[E]) -> AsyncGenerator[E]:
         """Yield what `cursor` takes of one connection, until that breaks or the stream ends.
 
         Raises JelmoreError and TimeoutError.
         """
         silence_s = min(STREAM_SILENCE_S, cursor.left_s(time.monotonic()))
-        timeout = httpx.Timeout(silence_s, connect=10.0)
+        timeout = httpx.Timeout(silence_s, connect=min(silence_s, _CONNECT_S))
         try:
             async with self._http.stream("GET", path, params=cursor.params(), timeout=timeout) as response:
                 if response.status_code != httpx.codes.OK:
@@ -257,8 +285,10 @@ class AsyncJelmore:
                 failure = error
             delay_s = cursor.reconnect_delay_s(failure)
             if delay_s is not None:
-                cursor.left_s(time.monotonic())
-                await asyncio.sleep(delay_s)
+                left_s = cursor.left_s(time.monotonic())
+                if failure is not None and self.on_retry is not None:
+                    self.on_retry(failure, delay_s)
+                await asyncio.sleep(min(delay_s, left_s))
             elif failure is not None and not cursor.ended:
                 raise failure
             else:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Literal
 
 from jelmore_client.core.problems import parse
-from jelmore_client.core.requests import Request, new_id, session_path
+from jelmore_client.core.requests import Request, session_path
 from jelmore_client.models import FileEntry
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class AsyncFiles:
             params = {"after": after} if after else {}
             found = parse((await self._client.send(Request("GET", self._path(path), params=params))).content)
             for entry in found["entries"]:
-                yield FileEntry.model_validate(entry)
+                yield FileEntry.read(entry)
             after = found.get("next") or ""
             if not after:
                 return
@@ -61,21 +61,7 @@ class AsyncFiles:
         A file that is at `target` is replaced when the whole content has arrived: a failure leaves it unchanged.
         """
         params = {"archive": archive} if archive else {}
-        size, regular = 0, target.is_file() or not target.exists()  # a device or a pipe cannot be replaced
-        draft = target.with_name(f".{new_id()}.part") if regular else target
-        try:
-            with draft.open("wb") as file:
-                async for piece in self._client.pieces(Request("GET", self._path(path), params=params)):
-                    size += file.write(piece)
-                    if progress is not None:
-                        progress(size, None)
-            if regular:
-                draft.replace(target.resolve())
-        except BaseException:
-            if regular:
-                draft.unlink(missing_ok=True)
-            raise
-        return size
+        return await self._client.save(Request("GET", self._path(path), params=params), target, progress)
 
     async def upload(
         self, source: Path, path: str, *, extract: ArchiveForm | None = None, progress: Progress | None = None

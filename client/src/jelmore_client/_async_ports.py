@@ -20,8 +20,7 @@ class AsyncSessionPorts:
 
     async def ports(self) -> list[Port]:
         """Return the TCP ports that listen in the session's sandbox, by number; none while it is not awake."""
-        found = await self._client.request(Request("GET", self._path("ports")))
-        return [Port.model_validate(each) for each in found["ports"]]
+        return await self._client.fetch_all(Request("GET", self._path("ports")), Port, "ports")
 
     def port(self, port: int) -> "AsyncPortConnection":
         """Return a TCP connection to a port of the session, to be used as a context manager; it resumes the session.
@@ -33,4 +32,4 @@ class AsyncSessionPorts:
     async def port_link(self, port: int, *, expires_in_s: int = 3600) -> PortLink:
         """Return a link with which a browser sees a port of the session. Whoever has it may use the port."""
         path, body = self._path("ports", str(port), "links"), {"expires_in_s": expires_in_s}
-        return PortLink.model_validate(await self._client.request(Request("POST", path, json=body, repeatable=True)))
+        return PortLink.read(await self._client.request(Request("POST", path, json=body, repeatable=True)))

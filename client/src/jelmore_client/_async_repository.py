@@ -32,7 +32,7 @@ class AsyncSessionRepository:
         without such a commit or input.
         """
         request = Request("GET", self._path("diff"), params=compared(against, turn), timeout_s=TRANSFER_TIMEOUT_S)
-        return Diff.model_validate(await self._client.request(request))
+        return Diff.read(await self._client.request(request))
 
     async def patch(self, *, against: str | None = None, turn: str | int | None = None) -> bytes:
         """Return the same as `diff` as a patch for `git apply`. It is held in memory. Raises as `diff` does."""
@@ -53,24 +53,16 @@ class AsyncSessionRepository:
         """Write the workspace's commits after `against` (None: all) to `target` as a git bundle; return its bytes.
 
         `git fetch TARGET HEAD:a-branch` takes them into a repository. Uncommitted changes are not in it: `commit`
-        first. Raises ConflictError when there is no such commit; a failure leaves no file.
+        first. Raises ConflictError when there is no such commit; a failure leaves what was at `target`.
         """
         request = Request("GET", self._path("bundle"), params=compared(against), timeout_s=TRANSFER_TIMEOUT_S)
-        size = 0
-        try:
-            with target.open("wb") as file:
-                async for piece in self._client.pieces(request):
-                    size += file.write(piece)
-        except BaseException:
-            target.unlink(missing_ok=True)
-            raise
-        return size
+        return await self._client.save(request, target)
 
     async def commit(self, message: str, *, author: Mapping[str, str] | None = None) -> Commit:
         """Commit everything in the workspace that its repository does not ignore. `author` has name and email."""
         body = {"message": message, **({} if author is None else {"author": dict(author)})}
         request = Request("POST", self._path("commit"), json=body, timeout_s=TRANSFER_TIMEOUT_S)
-        return Commit.model_validate(await self._client.request(request))
+        return Commit.read(await self._client.request(request))
 
     async def push(self, branch: str, *, url: str | None = None, credential: str | None = None) -> Pushed:
         """Let the server push the workspace's commits to `branch`, without force; may be called twice.
@@ -81,4 +73,4 @@ class AsyncSessionRepository:
         given = {"branch": branch, "url": url, "credential": credential}
         body = {name: value for name, value in given.items() if value is not None}
         request = Request("POST", self._path("push"), json=body, timeout_s=TRANSFER_TIMEOUT_S)
-        return Pushed.model_validate(await self._client.request(request))
+        return Pushed.read(await self._client.request(request))

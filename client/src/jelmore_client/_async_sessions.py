@@ -57,12 +57,12 @@ class AsyncSessions:
             with tempfile.TemporaryFile() as archive:
                 await asyncio.to_thread(pack, files, archive)
                 found = await self._client.request(requests.with_archive(request, archive))
-        return AsyncSession(self._client, SessionInfo.model_validate(found))
+        return AsyncSession(self._client, SessionInfo.read(found))
 
     async def get(self, session_id: str) -> "AsyncSession":
         """Return a session by id. Raises NotFoundError."""
         found = await self._client.request(Request("GET", session_path(session_id)))
-        return AsyncSession(self._client, SessionInfo.model_validate(found))
+        return AsyncSession(self._client, SessionInfo.read(found))
 
     async def list(self, **filters: Any) -> AsyncIterator[SessionInfo]:
         """Yield sessions, newest first. `filters` are the list's query parameters, such as `status`."""
@@ -106,13 +106,13 @@ class AsyncSession(AsyncSessionTurns, AsyncSessionPorts, AsyncSessionRepository,
 
     async def refresh(self) -> SessionInfo:
         """Load the session again and return it."""
-        self.info = SessionInfo.model_validate(await self._client.request(Request("GET", self._path())))
+        self.info = SessionInfo.read(await self._client.request(Request("GET", self._path())))
         return self.info
 
     async def change(self, **changes: Any) -> SessionInfo:
         """Change title, metadata, model, permission mode, timeouts or limits; return the session."""
         found = await self._client.request(Request("PATCH", self._path(), json=changes))
-        self.info = SessionInfo.model_validate(found)
+        self.info = SessionInfo.read(found)
         return self.info
 
     async def resume(self, *, workspace: Literal["kept", "new"] = "kept") -> SessionInfo:
@@ -162,12 +162,12 @@ class AsyncSession(AsyncSessionTurns, AsyncSessionPorts, AsyncSessionRepository,
         """
         body = {"query": query, "at_seq": at_seq, "title": title, "metadata": metadata}
         request = requests.fork_session(self.id, body, wait=wait, idempotency_key=idempotency_key)
-        return AsyncSession(self._client, SessionInfo.model_validate(await self._client.request(request)))
+        return AsyncSession(self._client, SessionInfo.read(await self._client.request(request)))
 
     async def end(self, reason: str = "deleted") -> SessionInfo:
         """End the session. May be called twice; record, output and workspace stay."""
         request = Request("DELETE", self._path(), params={"reason": reason}, timeout_s=120.0)
-        self.info = SessionInfo.model_validate(await self._client.request(request))
+        self.info = SessionInfo.read(await self._client.request(request))
         return self.info
 
     def terminal(self, terminal: str | None = None, *, command: str | None = None, **opening: Any) -> "AsyncTerminal":

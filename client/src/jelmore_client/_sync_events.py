@@ -43,7 +43,7 @@ class EventLog:
             if page["resume"] == "gap" and after:
                 raise StreamGapError(after)
             for found in page["events"]:
-                yield LoggedEvent.model_validate(found)
+                yield LoggedEvent.read(found)
             after, more = page["next_after"], page["more"]
 
     def stream(

@@ -48,17 +48,9 @@ class SessionObservation:
         tools: bool = True,
         thinking: bool = False,
     ) -> int:
-        """Write the conversation up to now to `target`; return its bytes. A failure leaves no file."""
+        """Write the conversation up to now to `target`; return its bytes. A failure leaves what was there."""
         params = {"format": form, "tools": "true" if tools else "false", "thinking": "true" if thinking else "false"}
-        size = 0
-        try:
-            with target.open("wb") as file:
-                for piece in self._client.pieces(Request("GET", self._path("transcript"), params=params)):
-                    size += file.write(piece)
-        except BaseException:
-            target.unlink(missing_ok=True)
-            raise
-        return size
+        return self._client.save(Request("GET", self._path("transcript"), params=params), target)
 
     def attachment(self, attachment_id: str) -> bytes:
         """Return the data of an image or document that a prompt refers to. It is held in memory.

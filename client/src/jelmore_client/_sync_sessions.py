@@ -56,12 +56,12 @@ class Sessions:
             with tempfile.TemporaryFile() as archive:
                 pack(files, archive)
                 found = self._client.request(requests.with_archive(request, archive))
-        return Session(self._client, SessionInfo.model_validate(found))
+        return Session(self._client, SessionInfo.read(found))
 
     def get(self, session_id: str) -> "Session":
         """Return a session by id. Raises NotFoundError."""
         found = self._client.request(Request("GET", session_path(session_id)))
-        return Session(self._client, SessionInfo.model_validate(found))
+        return Session(self._client, SessionInfo.read(found))
 
     def list(self, **filters: Any) -> Iterator[SessionInfo]:
         """Yield sessions, newest first. `filters` are the list's query parameters, such as `status`."""
@@ -105,13 +105,13 @@ class Session(SessionTurns, SessionPorts, SessionRepository, SessionObservation)
 
     def refresh(self) -> SessionInfo:
         """Load the session again and return it."""
-        self.info = SessionInfo.model_validate(self._client.request(Request("GET", self._path())))
+        self.info = SessionInfo.read(self._client.request(Request("GET", self._path())))
         return self.info
 
     def change(self, **changes: Any) -> SessionInfo:
         """Change title, metadata, model, permission mode, timeouts or limits; return the session."""
         found = self._client.request(Request("PATCH", self._path(), json=changes))
-        self.info = SessionInfo.model_validate(found)
+        self.info = SessionInfo.read(found)
         return self.info
 
     def resume(self, *, workspace: Literal["kept", "new"] = "kept") -> SessionInfo:
@@ -161,12 +161,12 @@ class Session(SessionTurns, SessionPorts, SessionRepository, SessionObservation)
         """
         body = {"query": query, "at_seq": at_seq, "title": title, "metadata": metadata}
         request = requests.fork_session(self.id, body, wait=wait, idempotency_key=idempotency_key)
-        return Session(self._client, SessionInfo.model_validate(self._client.request(request)))
+        return Session(self._client, SessionInfo.read(self._client.request(request)))
 
     def end(self, reason: str = "deleted") -> SessionInfo:
         """End the session. May be called twice; record, output and workspace stay."""
         request = Request("DELETE", self._path(), params={"reason": reason}, timeout_s=120.0)
-        self.info = SessionInfo.model_validate(self._client.request(request))
+        self.info = SessionInfo.read(self._client.request(request))
         return self.info
 
     def terminal(self, terminal: str | None = None, *, command: str | None = None, **opening: Any) -> "Terminal":

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
-from jelmore_client.core import requests
+from jelmore_client.core import requests, turns
 from jelmore_client.core.requests import Prompt, Request
 from jelmore_client.core.streams import Cursor
 from jelmore_client.errors import ConflictError, NeedsAnswerError, ended_early
@@ -53,32 +53,33 @@ class SessionTurns:
         request raises NeedsAnswerError. Raises TimeoutError after `timeout_s`; the turn continues until `interrupt`.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        accepted = self.send(prompt)
-        left_s = None if deadline is None else deadline - time.monotonic()
-        return self.result(accepted, timeout_s=left_s, on_request=on_request)
+        request = requests.send_input(self.info.id, prompt, None, deadline=deadline)
+        accepted = self._client.fetch(request, Accepted)
+        return self._result(accepted, deadline, on_request)
 
     def result(
         self, accepted: Accepted, *, timeout_s: float | None = None, on_request: Answerer | None = None
     ) -> TurnResult:
-        """Wait for the turn of an accepted prompt, as `ask` does. Raises SessionEndedError when it cannot finish."""
-        for waiting in self.pending():  # of an earlier turn too: this one is queued behind it
-            self._answer_by(waiting, on_request)
+        """Wait for the turn of an accepted prompt, as `ask` does. Raises SessionEndedError when it cannot finish.
+
+        A prompt that somebody removes from the queue has failed, with the subtype `cancelled`.
+        """
+        return self._result(accepted, None if timeout_s is None else time.monotonic() + timeout_s, on_request)
+
+    def _result(self, accepted: Accepted, deadline: float | None, on_request: Answerer | None) -> TurnResult:
+        for waiting in self._pending(deadline):  # of an earlier turn too: this one is queued behind it
+            self._answer_by(waiting, deadline, on_request)
+        timeout_s = turns.left_s(deadline, time.monotonic())
         with closing(self.events(after=max(0, accepted.seq - 1), timeout_s=timeout_s)) as events:
             for event in events:
                 if event.kind in {"permission_requested", "question"}:
-                    self._answer_by(Pending.model_validate(event.data), on_request)
-                if event.data.get("input_id") != accepted.input_id:
-                    continue
-                if event.kind == "turn_ended":
-                    return TurnResult.model_validate(event.data)
-                if event.kind == "interrupted":
-                    return TurnResult(
-                        input_id=accepted.input_id, outcome="failed", subtype=str(event.data.get("cause"))
-                    )
+                    self._answer_by(Pending.read(event.data), deadline, on_request)
+                if (result := turns.result_of(event, accepted.input_id)) is not None:
+                    return result
         raise ended_early(self.info.id)
 
-    def _answer_by(self, pending: Pending, answerer: Answerer | None) -> None:
-        still = [each.request_id for each in self.pending()]
+    def _answer_by(self, pending: Pending, deadline: float | None, answerer: Answerer | None) -> None:
+        still = [each.request_id for each in self._pending(deadline)]
         if pending.request_id not in still:
             return  # answered meanwhile, by somebody else
         answer = None if answerer is None else answerer(pending)
@@ -103,7 +104,11 @@ class SessionTurns:
 
     def pending(self) -> list[Pending]:
         """Return the permissions, questions and connections that wait for an answer."""
-        return self._client.fetch_all(Request("GET", self._path("permissions")), Pending, "pending")
+        return self._pending(None)
+
+    def _pending(self, deadline: float | None) -> list[Pending]:
+        request = Request("GET", self._path("permissions"), deadline=deadline)
+        return self._client.fetch_all(request, Pending, "pending")
 
     def answer(self, request_id: str, answer: Answer) -> None:
         """Answer a permission, question or connection. Raises ConflictError when somebody else was first."""

@@ -1,18 +1,32 @@
 """What the API returns. Readers are tolerant: fields of a newer server are kept, missing ones have defaults."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal, Self
 from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from jelmore_client.core import notebook
+from jelmore_client.errors import ProtocolError
+
+_NOT_JELMORE: Final = "is the URL that of a Jelmore server, and the server of a version that this client knows?"
 
 
 class Model(BaseModel):
     """Base of all models."""
 
     model_config = ConfigDict(extra="allow", frozen=True, defer_build=True)  # an import builds no validator
+
+    @classmethod
+    def read(cls, value: Any) -> Self:
+        """Return what a server sent. Raises ProtocolError when it is something else."""
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            where = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"])
+            raise ProtocolError(
+                f"this is no {cls.__name__} of Jelmore{where and f' ({where})'}: {_NOT_JELMORE}"
+            ) from None
 
 
 class Usage(Model):

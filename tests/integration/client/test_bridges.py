@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import acp
 import pytest
-from acp.schema import AllowedOutcome, PermissionOption, RequestPermissionResponse, ToolCallUpdate
+from acp.schema import AllowedOutcome, DeniedOutcome, PermissionOption, RequestPermissionResponse, ToolCallUpdate
 from mcp.server.mcpserver.exceptions import ToolError
 
 from jelmore_client.bridges.acp import JelmoreAgent
@@ -61,6 +61,72 @@ async def test_an_editor_that_comes_back_is_asked_what_waited_meanwhile(api: Wor
         await until(lambda: runner.answered == {"r1"})
         await end_turn(api, session_id, await next_input(api, session_id), "done")
         assert (await prompted).stop_reason == "end_turn"
+
+
+class CancellingEditor(Editor):
+    """Cancels what is asked, as an editor does whose user has cancelled the prompt; or chooses an option of its own."""
+
+    option: str | None = None
+
+    async def request_permission(
+        self, session_id: str, tool_call: ToolCallUpdate, options: list[PermissionOption], **_: Any
+    ) -> RequestPermissionResponse:
+        self.asked.append(tool_call.tool_call_id)
+        if self.option is not None:
+            return RequestPermissionResponse(outcome=AllowedOutcome(outcome="selected", option_id=self.option))
+        return RequestPermissionResponse(outcome=DeniedOutcome(outcome="cancelled"))
+
+
+async def test_a_cancelled_prompt_in_the_queue_leaves_the_turn_before_it(api: World) -> None:
+    async with connect(api) as client, asyncio.timeout(30):
+        editor, agent = CancellingEditor(), JelmoreAgent(client)
+        agent.on_connect(editor)  # type: ignore[arg-type]
+        session_id = (await agent.new_session(cwd="/project")).session_id
+        runner = await api.runner(session_id)
+        await runner.say(EventKind.INPUT, {"id": "of-another", "input": "make x", "by": "key"})
+        await runner.ask(PERMISSION)
+        runner.holds = True
+        prompted = asyncio.create_task(agent.prompt(session_id=session_id, prompt=[acp.text_block("mine")]), name="x")
+        await until(lambda: editor.asked == ["r1"] and bool(runner.waiting))
+        await agent.cancel(session_id)
+        assert (await prompted).stop_reason == "cancelled"
+        assert (runner.interrupts, runner.waiting, runner.answered) == (0, {}, set())
+        await agent.cancel(session_id)  # no prompt of this editor: what others run goes on
+        assert runner.interrupts == 0
+
+
+async def test_a_cancelled_prompt_of_the_running_turn_interrupts_it_once(api: World) -> None:
+    async with connect(api) as client, asyncio.timeout(30):
+        editor, agent = CancellingEditor(), JelmoreAgent(client)
+        agent.on_connect(editor)  # type: ignore[arg-type]
+        session_id = (await agent.new_session(cwd="/project")).session_id
+        runner = await api.runner(session_id)
+        prompted = asyncio.create_task(agent.prompt(session_id=session_id, prompt=[acp.text_block("mine")]), name="x")
+        input_id = await next_input(api, session_id)
+        await runner.say(EventKind.STATE, {"state": "active", "waiting_for": None, "input_id": input_id})
+        await runner.ask(PERMISSION)
+        await until(lambda: editor.asked == ["r1"])
+        await agent.cancel(session_id)
+        await agent.cancel(session_id)
+        await runner.say(EventKind.INTERRUPTED, {"input_id": input_id, "cause": "stopped"})
+        assert (await prompted).stop_reason == "cancelled"
+        assert (runner.interrupts, runner.answered) == (1, set())
+
+
+async def test_an_option_that_was_not_offered_allows_nothing(api: World) -> None:
+    async with connect(api) as client, asyncio.timeout(30):
+        editor, agent = CancellingEditor(), JelmoreAgent(client)
+        editor.option = "allow-everything"
+        agent.on_connect(editor)  # type: ignore[arg-type]
+        session_id = (await agent.new_session(cwd="/project")).session_id
+        runner = await api.runner(session_id)
+        prompted = asyncio.create_task(agent.prompt(session_id=session_id, prompt=[acp.text_block("mine")]), name="x")
+        input_id = await next_input(api, session_id)
+        await runner.ask(PERMISSION)
+        await until(lambda: "r1" in runner.answered)
+        await end_turn(api, session_id, input_id, "done")
+        assert (await prompted).stop_reason == "end_turn"
+        assert [each.data["decision"] for each in runner.journal if each.kind == "permission_resolved"] == ["deny"]
 
 
 async def test_a_prompt_in_an_editor_starts_an_ended_session_again(api: World) -> None:

@@ -10,6 +10,7 @@ import pytest
 from jelmore.ports import Role
 from jelmore_client import (
     Answer,
+    ApiError,
     AsyncJelmore,
     ConflictError,
     InvalidRequestError,
@@ -132,6 +133,32 @@ async def test_a_deadline_leaves_the_turn_running(api: World) -> None:
         with pytest.raises(TimeoutError):
             await session.ask("take your time", timeout_s=0.3)
         assert (await session.refresh()).status == "active"
+
+
+async def test_a_prompt_that_somebody_removes_from_the_queue_has_failed(api: World) -> None:
+    async with connect(api) as jelmore, asyncio.timeout(20):
+        session = await jelmore.sessions.create()
+        runner = await api.runner(session.id)
+        runner.holds = True
+        asked = asyncio.create_task(session.ask("later"), name="asked")
+        await until(lambda: bool(runner.waiting))
+        (waiting,) = await session.queue()
+        await session.cancel_queued(waiting.input_id)
+        result = await asked
+        assert (result.input_id, result.ok, result.failure) == (waiting.input_id, False, "cancelled")
+
+
+async def test_what_is_saved_replaces_a_file_only_when_all_of_it_has_arrived(api: World, tmp_path: Path) -> None:
+    target = tmp_path / "kept"
+    target.write_text("before")
+    async with connect(api) as jelmore:
+        session = await jelmore.sessions.create()
+        for save in (session.bundle(target), session.transcript(target, form="nonsense")):  # type: ignore[arg-type]
+            with pytest.raises(ApiError):
+                await save
+        assert target.read_text() == "before"
+        assert await session.transcript(target) == target.stat().st_size
+        assert [each.name for each in tmp_path.iterdir()] == ["kept"]
 
 
 async def test_refusals_name_the_field(api: World) -> None:

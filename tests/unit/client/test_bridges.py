@@ -141,19 +141,16 @@ def test_an_embedded_file_that_is_no_text_is_an_image_or_a_pdf_or_refused(media_
 
 
 @pytest.mark.parametrize(
-    ("option", "decision", "remember", "interrupt"),
+    ("option", "decision", "remember"),
     [
-        (acp_updates.ALLOW, "allow", None, None),
-        (acp_updates.ALWAYS, "allow", "session", None),
-        (acp_updates.DENY, "deny", None, None),
-        (None, "deny", None, True),
+        (acp_updates.ALLOW, "allow", None),
+        (acp_updates.ALWAYS, "allow", "session"),
+        (acp_updates.DENY, "deny", None),
     ],
 )
-def test_the_choice_in_the_editor_is_the_answer(
-    option: str | None, decision: str, remember: str | None, interrupt: bool | None
-) -> None:
+def test_the_choice_in_the_editor_is_the_answer(option: str, decision: str, remember: str | None) -> None:
     answer = acp_updates.answer_of(option)
-    assert (answer.decision, answer.remember, answer.interrupt) == (decision, remember, interrupt)
+    assert (answer.decision, answer.remember) == (decision, remember)
 
 
 def test_why_a_turn_stopped() -> None:

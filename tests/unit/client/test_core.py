@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jelmore_client.core.problems import check, refusal
+from jelmore_client.core.problems import check, items_of, parse, refusal
 from jelmore_client.core.requests import (
     MAX_ATTEMPTS,
     Request,
@@ -26,11 +26,12 @@ from jelmore_client.errors import (
     InvalidRequestError,
     JelmoreError,
     NotFoundError,
+    ProtocolError,
     ServerError,
     SessionEndedError,
     StreamGapError,
 )
-from jelmore_client.models import Event, Repository
+from jelmore_client.models import Event, Repository, SessionInfo
 
 AT = "2026-01-31T12:00:00.000Z"
 EVENTS = [json.dumps({"seq": seq, "kind": "input", "at": AT, "data": {"input": "ü"}}) for seq in range(1, 6)]
@@ -130,6 +131,22 @@ def test_the_answer_of_a_proxy_becomes_a_problem() -> None:
     error = refusal(502, {}, b"<html>bad gateway</html>")
     assert (error.code, error.retryable) == ("http_error", True)
     assert "bad gateway" in str(error)
+
+
+def test_an_answer_of_another_server_is_an_error_that_says_so() -> None:
+    for answer in (b"<html>", b"{"):
+        with pytest.raises(ProtocolError, match="URL"):
+            parse(answer)
+    wrong: object
+    for wrong in ({"items": []}, "x", None):
+        with pytest.raises(ProtocolError, match="URL"):
+            items_of(wrong)
+    with pytest.raises(ProtocolError, match="URL"):
+        items_of({"others": []}, "pending")
+    assert items_of({"pending": [1]}, "pending") == [1]
+    for value in ("welcome", {"id": 3}, None):
+        with pytest.raises(ProtocolError, match=r"no SessionInfo of Jelmore.*URL"):
+            SessionInfo.read(value)
 
 
 def test_only_what_is_safe_is_sent_again() -> None:

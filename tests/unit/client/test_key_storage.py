@@ -57,7 +57,7 @@ def server() -> Iterator[str]:
     class Sessions(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             known = self.headers["X-API-Key"] == KEY
-            body = b'{"items": [], "sessions": [], "next": null}' if known else b"{}"
+            body = b"[]" if known else b"{}"
             self.send_response(200 if known else 401)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))

@@ -8,9 +8,11 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import acp
+from acp import helpers
 from acp.schema import (
     AgentCapabilities,
     AllowedOutcome,
@@ -34,6 +36,7 @@ from acp.schema import (
 
 from jelmore_client import Accepted, Answer, AsyncJelmore, AsyncSession, ConflictError, Event, JelmoreError, Pending
 from jelmore_client.bridges import acp_updates
+from jelmore_client.core import turns
 from jelmore_client.errors import InvalidRequestError, NotFoundError, SessionEndedError, UnauthenticatedError
 from jelmore_client.models import TurnResult
 
@@ -52,14 +55,33 @@ _MODES: Final = {
 """The permission modes that a running session may change to."""
 
 
+@dataclass(slots=True)
+class _Prompt:
+    """A prompt of the editor that has no result yet."""
+
+    cancelled: bool = False
+    session: AsyncSession | None = None
+    accepted: Accepted | None = None
+    begun: bool = False
+    """Whether the agent has it. What it asks before that is of an earlier turn, and perhaps of somebody else."""
+
+    stopping: bool = False
+
+
+class _NotOfferedError(Exception):
+    """The editor chose an option that it was not offered. Nothing is allowed by that."""
+
+    def __init__(self, option_id: str) -> None:
+        super().__init__(f"the editor chose {option_id!r}, which was not offered")
+
+
 class JelmoreAgent:
     """Serves one editor. Sessions of the protocol are Jelmore's sessions, with the same ids."""
 
     def __init__(self, client: AsyncJelmore) -> None:
         self._client = client
         self._editor: acp.Client | None = None
-        self._cancelled: set[str] = set()
-        self._prompting: set[str] = set()
+        self._prompts: dict[str, _Prompt] = {}
 
     def on_connect(self, conn: acp.Client) -> None:
         """Take the connection to the editor."""
@@ -123,30 +145,44 @@ class JelmoreAgent:
 
     async def prompt(self, session_id: str, prompt: list[acp_updates.Content], **_: Any) -> PromptResponse:
         """Run a turn: send what happens as updates, ask the editor for permissions, return why it stopped."""
-        if session_id in self._prompting:
+        if session_id in self._prompts:
             raise acp.RequestError.invalid_request({"details": "a prompt of this session is running"})
-        self._prompting.add(session_id)
-        self._cancelled.discard(session_id)
+        self._prompts[session_id] = given = _Prompt()
         try:
             async with _translated_errors():
-                session = await self._client.sessions.get(session_id)
-                accepted = await self._send(session, acp_updates.blocks_of_prompt(prompt))
-                if session_id in self._cancelled:
-                    await session.interrupt()  # cancelled before the prompt was accepted
-                result = await self._follow(session, accepted)
+                given.session = await self._client.sessions.get(session_id)
+                given.accepted = await self._send(given.session, acp_updates.blocks_of_prompt(prompt))
+                if given.cancelled:  # before the prompt was accepted
+                    await self._stop(given)
+                result = await self._follow(given.session, given.accepted, given)
         finally:
-            self._prompting.discard(session_id)
-        reason = acp_updates.stop_reason(result, cancelled=session_id in self._cancelled)
+            del self._prompts[session_id]
+        reason = acp_updates.stop_reason(result, cancelled=given.cancelled)
         if reason is None:
             raise acp.RequestError(_INTERNAL, f"the turn failed: {result.failure}")
         return PromptResponse(stop_reason=reason)
 
     async def cancel(self, session_id: str, **_: Any) -> None:
-        """Interrupt the running turn; its prompt ends as cancelled."""
-        self._cancelled.add(session_id)
+        """Stop the editor's prompt, which ends as cancelled. Turns of other people's prompts go on."""
+        given = self._prompts.get(session_id)
+        if given is None:
+            return
+        given.cancelled = True
         async with _translated_errors():
-            session = await self._client.sessions.get(session_id)
-            await session.interrupt()
+            await self._stop(given)
+
+    async def _stop(self, given: _Prompt) -> None:
+        """Remove the prompt from the queue, or interrupt its turn when the agent has it. The second call does nothing.
+
+        Two interrupts could stop two turns: the next one begins as soon as the first has ended.
+        """
+        if given.session is None or given.accepted is None or given.stopping:
+            return
+        given.stopping = True
+        try:
+            await given.session.cancel_queued(given.accepted.input_id)
+        except ConflictError:
+            await given.session.interrupt()
 
     async def ext_method(self, method: str, params: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - the protocol's
         """Refuse: there are no extensions."""
@@ -163,7 +199,7 @@ class JelmoreAgent:
             await session.resume()
             return await session.send(blocks)
 
-    async def _follow(self, session: AsyncSession, accepted: Accepted) -> TurnResult:
+    async def _follow(self, session: AsyncSession, accepted: Accepted, given: _Prompt) -> TurnResult:
         """Return the turn's result. Permissions are asked in tasks of their own, so that another's answer is seen.
 
         What an earlier turn waits for is asked first: the editor may have been away, and this turn comes after that.
@@ -173,7 +209,7 @@ class JelmoreAgent:
 
         def ask(pending: Pending) -> None:
             if pending.request_id not in asking:
-                asked = self._ask(session, pending)
+                asked = self._ask(session, pending, given)
                 asking[pending.request_id] = asyncio.create_task(asked, name="acp: permission")
 
         try:
@@ -181,13 +217,14 @@ class JelmoreAgent:
                 ask(each)
             async with aclosing(session.events(after=accepted.seq, deltas=True)) as events:
                 async for event in events:
+                    given.begun = given.begun or turns.has_begun(event, accepted.input_id)
                     await self._show(session.id, event, writing=writing)
                     request_id = str(event.data.get("request_id"))
                     if event.kind in {"permission_requested", "question"}:
                         ask(Pending.model_validate(event.data))
                     elif event.kind == "permission_resolved" and request_id in asking:
                         asking.pop(request_id).cancel()
-                    elif (result := _result_of(event, accepted)) is not None:
+                    elif (result := turns.result_of(event, accepted.input_id)) is not None:
                         return result
         finally:
             for task in asking.values():
@@ -195,26 +232,42 @@ class JelmoreAgent:
             await asyncio.gather(*asking.values(), return_exceptions=True)
         return TurnResult(input_id=accepted.input_id, outcome="failed", subtype="the session ended")
 
-    async def _ask(self, session: AsyncSession, pending: Pending) -> None:
-        parts = acp_updates.parts_of(pending)
+    async def _ask(self, session: AsyncSession, pending: Pending, given: _Prompt) -> None:
         try:
-            if not parts:
-                chosen = await self._choose(session.id, pending, pending.title, acp_updates.PERMISSION_OPTIONS)
-                await session.answer(pending.request_id, acp_updates.answer_of(chosen))
-                return
-            answers: dict[str, str | list[str]] = {}
-            for part in parts:
-                options = acp_updates.options_of(part)
-                chosen = await self._choose(session.id, pending, str(part.get("question")), options)
-                if chosen is None:
-                    await session.answer(pending.request_id, acp_updates.answer_of(None))
-                    return
-                answers[str(part.get("question"))] = options[int(chosen)].name
-            await session.answer(pending.request_id, Answer.choose(answers))
+            try:
+                answer = await self._answer(session, pending)
+            except _NotOfferedError as error:
+                answer = Answer.deny(str(error))
+            if answer is not None:
+                await session.answer(pending.request_id, answer)
+            elif given.begun:  # the editor asks no more: the prompt was cancelled
+                given.cancelled = True
+                await self._stop(given)
         except ConflictError:
             return  # somebody else was first
         except (JelmoreError, acp.RequestError) as error:
-            _say(f"request {pending.request_id} is not answered: {error}")
+            text = f"request {pending.request_id} ({pending.title}) is not answered: {error}"
+            _say(text)
+            await self._connected().session_update(session.id, helpers.update_agent_message_text(f"\n\n{text}\n\n"))
+
+    async def _answer(self, session: AsyncSession, pending: Pending) -> Answer | None:
+        """Return what the editor's user answers; None when the editor has cancelled the request."""
+        parts = acp_updates.parts_of(pending)
+        if not parts:
+            chosen = await self._choose(session.id, pending, pending.title, acp_updates.PERMISSION_OPTIONS)
+            return None if chosen is None else acp_updates.answer_of(chosen)
+        answers: dict[str, str | list[str]] = {}
+        for part in parts:
+            options = acp_updates.options_of(part)
+            if not options:
+                raise acp.RequestError(
+                    _INTERNAL, f"no options to choose from; 'jelmore attach {session.id}' answers it"
+                )
+            chosen = await self._choose(session.id, pending, str(part.get("question")), options)
+            if chosen is None:
+                return None
+            answers[str(part.get("question"))] = options[int(chosen)].name
+        return Answer.choose(answers)
 
     async def _choose(
         self,
@@ -223,10 +276,15 @@ class JelmoreAgent:
         title: str,
         options: tuple[PermissionOption, ...] | list[PermissionOption],
     ) -> str | None:
-        """Return the id of the option that the editor's user chose; None when cancelled."""
+        """Return the id of the option that the editor's user chose; None when cancelled. Raises _NotOfferedError."""
         call = ToolCallUpdate(tool_call_id=pending.request_id, title=title, status="pending", raw_input=pending.input)
         response = await self._connected().request_permission(session_id, call, list(options))
-        return response.outcome.option_id if isinstance(response.outcome, AllowedOutcome) else None
+        if not isinstance(response.outcome, AllowedOutcome):
+            return None
+        chosen = response.outcome.option_id
+        if chosen not in {each.option_id for each in options}:
+            raise _NotOfferedError(chosen)
+        return chosen
 
     async def _show(
         self, session_id: str, event: Event, *, replay: bool = False, writing: acp_updates.Writing | None = None
@@ -238,16 +296,6 @@ class JelmoreAgent:
         if self._editor is None:
             raise acp.RequestError(_INTERNAL, "no editor is connected")
         return self._editor
-
-
-def _result_of(event: Event, accepted: Accepted) -> TurnResult | None:
-    if event.data.get("input_id") != accepted.input_id:
-        return None
-    if event.kind == "turn_ended":
-        return TurnResult.model_validate(event.data)
-    if event.kind == "interrupted":
-        return TurnResult(input_id=accepted.input_id, outcome="failed", subtype=str(event.data.get("cause")))
-    return None
 
 
 def _modes(session: AsyncSession) -> SessionModeState:

@@ -209,10 +209,8 @@ def parts_of(pending: Pending) -> list[dict[str, Any]]:
     return [each for each in pending.input.get("questions") or [] if isinstance(each, dict)]
 
 
-def answer_of(option_id: str | None) -> Answer:
-    """Return the answer to a permission. None: the editor cancelled, so the turn ends."""
-    if option_id is None:
-        return Answer.deny("cancelled in the editor", interrupt=True)
+def answer_of(option_id: str) -> Answer:
+    """Return the answer to a permission."""
     if option_id == DENY:
         return Answer.deny()
     return Answer.allow(always=option_id == ALWAYS)

@@ -3,6 +3,7 @@
 import functools
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -40,6 +41,8 @@ app = typer.Typer(
 _SENTENCE: Final = 400
 """The most characters of a sentence about a command; click cuts a longer one."""
 
+_LONG_DELAY_S: Final = 1.5
+_SAY_AGAIN_S: Final = 60.0
 _FIND_MAX: Final = 5000
 _UNIQUE_CHARACTERS: Final = 8
 """So many last characters of an id are random enough to name one session: the listings print them."""
@@ -165,11 +168,22 @@ def connect() -> "Jelmore":
     return client
 
 
+class _Away:
+    """When the last line about a server that is away was printed, on a monotonic clock."""
+
+    said_at = float("-inf")
+
+
 def _say_why_it_waits(error: errors.JelmoreError, delay_s: float) -> None:
     if isinstance(error, errors.CapacityError) and error.code == "capacity":
         say(f"waiting for a slot, next try in {delay_s:.0f} s: {error.problem.detail or error.problem.title} …")
     elif isinstance(error, errors.ServerError):  # it took its time: a proxy waits for seconds for a server that hangs
         say(f"{error.problem.detail or error.problem.title}, trying again …")
+    elif isinstance(error, errors.ConnectionFailedError) and delay_s >= _LONG_DELAY_S:  # of a stream, which goes on
+        now, last = time.monotonic(), _Away.said_at
+        if now - last >= _SAY_AGAIN_S:
+            _Away.said_at = now
+            say(f"{error} Trying again until Ctrl-C …")
 
 
 def find(client: "Jelmore", reference: str) -> "Session":

@@ -10,12 +10,20 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.patch_stdout import patch_stdout
 
-from jelmore_client import Answer, AsyncJelmore, AsyncSession, ConflictError, Event, JelmoreError, Pending
+from jelmore_client import (
+    Answer,
+    AsyncJelmore,
+    AsyncSession,
+    ConflictError,
+    ConnectionFailedError,
+    Event,
+    JelmoreError,
+    Pending,
+)
 from jelmore_client.cli.blocks import Block, blocks_of, printable, rules_of
 from jelmore_client.cli.choices import UnclearError, choice, parts_of
 from jelmore_client.cli.forms import FORM, form_parts, value_of
 from jelmore_client.cli.printing import Printer, short
-from jelmore_client.core.requests import Request, session_path
 
 _ALLOW: Final = frozenset({"y", "yes", "allow"})
 _ALWAYS: Final = frozenset({"a", "always"})
@@ -29,6 +37,8 @@ _WRITING_CHARACTERS: Final = 400
 _WRITING_LINES: Final = 6
 _QUEUED_CHARACTERS: Final = 60
 _QUEUED_LINES: Final = 3
+_LONG_DELAY_S: Final = 1.0
+_LOOK_S: Final = 2.0
 
 
 @dataclass(slots=True)
@@ -45,6 +55,9 @@ class Conversation:
 
     cost_usd: float = 0.0
     ended: bool = False
+    away: bool = False
+    """Whether the server does not answer."""
+
     writing: str = ""
     """The end of the message that is being written. The whole message replaces it."""
 
@@ -107,7 +120,8 @@ class Conversation:
 
     def toolbar(self, session_id: str) -> str:
         """Return the line at the bottom, and above it the beginnings of the prompts that wait."""
-        state = "ended" if self.ended else "waits for you" if self.pending else "working" if self.running else "ready"
+        state = "waits for you" if self.pending else "working" if self.running else "ready"
+        state = "ended" if self.ended else "the server does not answer, trying again" if self.away else state
         queue = f" · {len(self.queue)} queued" if self.queue else ""
         cost = f" · ${self.cost_usd:.4f}" if self.cost_usd else ""
         line = f" {short(session_id)} · {state}{queue}{cost} · Ctrl-C interrupts · Ctrl-D leaves it running"
@@ -185,13 +199,14 @@ async def attach(url: str, api_key: str, session_id: str, *, prompt: str | None,
         session = await client.sessions.get(session_id)
         if prompt is not None:
             await session.send(prompt)
-        terminal = _Terminal(client, session)
+        terminal = _Terminal(session)
+        client.on_retry = terminal.retries
         return await terminal.run(after)
 
 
 class _Terminal:
-    def __init__(self, client: AsyncJelmore, session: AsyncSession) -> None:
-        self._client, self._session = client, session
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
         self._printer = Printer()
         self._conversation = Conversation()
         self._calls: set[asyncio.Task[None]] = set()
@@ -219,12 +234,26 @@ class _Terminal:
                 raise error
         return 0
 
+    def retries(self, error: JelmoreError, delay_s: float) -> None:
+        """Show that the server is away, until it answers again."""
+        if isinstance(error, ConnectionFailedError) and delay_s >= _LONG_DELAY_S and not self._conversation.away:
+            self._conversation.away = True
+            self._call(self._until_back)
+
+    async def _until_back(self) -> None:
+        while self._conversation.away:
+            self._prompt.app.invalidate()
+            await asyncio.sleep(_LOOK_S)
+            with suppress(JelmoreError):
+                await self._session.refresh()
+                self._conversation.away = False
+        self._prompt.app.invalidate()
+
     async def _catch_up(self) -> None:
         """Learn what waits and whether a turn runs: its events are before those that are read."""
         self._conversation.running = self._session.info.status == "active"
         if not self._session.info.ended:
-            found = await self._client.request(Request("GET", session_path(self._session.id, "queue")))
-            self._conversation.queue = {each["input_id"]: each["input"] for each in found["inputs"]}
+            self._conversation.queue = {each.input_id: each.input for each in await self._session.queue()}
         for request in [] if self._session.info.ended else await self._session.pending():
             self._conversation.running = True
             self._conversation.wait_for(request)
@@ -250,32 +279,37 @@ class _Terminal:
             self._printer.block(block)
 
     async def _read(self) -> None:
+        unsent = ""
         while True:
             try:
-                line = await self._prompt.prompt_async()
+                line = await self._prompt.prompt_async(default=unsent)
             except EOFError:
                 return
-            if line.strip():
-                await self._execute(line)
+            unsent = "" if not line.strip() or await self._execute(line) else line
 
-    async def _execute(self, line: str) -> None:
+    async def _execute(self, line: str) -> bool:
+        """Send a line, as a prompt or an answer. False: it was not sent, and is typed again for the user."""
         try:
             if not self._conversation.pending:
                 await self._session.send(line)
-                return
+                return True
             request = self._conversation.pending[0]
             answer = answer_of(self._conversation, line)
             if answer is None:
                 self._show_question("question")
-                return
+                return True
             await self._session.answer(request.request_id, answer)
         except UnclearError as error:
             self._printer.block(Block("note", str(error)))
-        except ConflictError:
-            self._printer.block(Block("note", "somebody else has answered"))
+        except ConflictError as error:
+            self._printer.block(
+                Block("note", "somebody else has answered" if self._conversation.pending else str(error))
+            )
         except JelmoreError as error:
-            self._printer.block(Block("error", str(error)))
+            self._printer.block(Block("error", f"not sent: {error}"))
             self._show_question("question")
+            return False
+        return True
 
     def _keys(self) -> KeyBindings:
         keys = KeyBindings()

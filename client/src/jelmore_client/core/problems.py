@@ -48,4 +48,12 @@ def parse(body: bytes) -> Any:
     try:
         return json.loads(body) if body else None
     except ValueError:
-        raise ProtocolError(f"not JSON: {body[:80]!r}") from None
+        raise ProtocolError(f"not JSON: {body[:80]!r}; is the URL that of a Jelmore server?") from None
+
+
+def items_of(found: Any, field: str | None = None) -> list[Any]:
+    """Return an answer that is a list, or the list in a field of it. Raises ProtocolError."""
+    items = found.get(field) if field is not None and isinstance(found, dict) else found
+    if not isinstance(items, list):
+        raise ProtocolError("not the list that Jelmore's API sends; is the URL that of a Jelmore server?")
+    return items

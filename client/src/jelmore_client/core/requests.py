@@ -45,6 +45,16 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = True
     timeout_s: float = 60.0
+    deadline: float | None = None
+    """When its sender gives up with TimeoutError, also between two attempts, on a monotonic clock."""
+
+    def left_s(self, now: float) -> float:
+        """Return how long the next attempt may take. Raises TimeoutError after the deadline."""
+        if self.deadline is None:
+            return self.timeout_s
+        if now >= self.deadline:
+            raise TimeoutError("no answer within the given time; whether the server acts on it is unknown")
+        return min(self.timeout_s, self.deadline - now)
 
 
 def session_path(session_id: str, *parts: str) -> str:
@@ -91,11 +101,13 @@ def compared(against: str | None, turn: str | int | None = None) -> dict[str, st
     return given(against=against, turn=None if turn is None else str(turn))
 
 
-def send_input(session_id: str, prompt: Prompt, input_id: str | None, *, expand: bool = False) -> Request:
+def send_input(
+    session_id: str, prompt: Prompt, input_id: str | None, *, expand: bool = False, deadline: float | None = None
+) -> Request:
     """Return the request that sends a prompt. It has an id, so the server runs it once however often it arrives."""
     text_or_blocks = prompt if isinstance(prompt, str) else [dict(each) for each in prompt]
     body = {"input": text_or_blocks, "id": input_id or new_id(), **({"expand": True} if expand else {})}
-    return Request("POST", session_path(session_id, "input"), json=body)
+    return Request("POST", session_path(session_id, "input"), json=body, deadline=deadline)
 
 
 def path_of(*parts: str) -> str:

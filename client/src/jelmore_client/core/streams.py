@@ -157,7 +157,7 @@ class Cursor(_Reader):
             case "delta" if self.deltas:
                 return Event(seq=self.after or 0, kind=DELTA, at=datetime.now(UTC), data=frame.data.get("data") or {})
             case "event":
-                event = Event.model_validate(frame.data)
+                event = Event.read(frame.data)
                 if event.seq <= (self.after or 0):
                     return None
                 self.after, self.failures = event.seq, 0
@@ -199,7 +199,7 @@ class LogCursor(_Reader):
             case "position" if frame.id:
                 self.after = max(self.after or 0, int(frame.id))
             case "event":
-                event = LoggedEvent.model_validate(frame.data)
+                event = LoggedEvent.read(frame.data)
                 if event.position <= (self.after or 0):
                     return None
                 self.after, self.failures = event.position, 0
