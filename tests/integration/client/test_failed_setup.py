@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from jelmore_client import Event
 from jelmore_client.cli.setup_failure import failure_of
 from jelmore_protocol.events import EventKind
 from tests.integration.api.conftest import api  # noqa: F401 - a fixture
@@ -53,18 +54,17 @@ async def test_a_setup_that_ended_well_is_not_mentioned(api: World, tmp_path: Pa
     assert (code, out, "setup" in error) == (0, "done\n", False), error
 
 
+def output(kind: str, **data: object) -> Event:
+    return Event.model_validate({"seq": 1, "kind": kind, "at": "2026-01-31T12:00:00.000Z", "data": data})
+
+
 def test_the_last_setup_counts() -> None:
-    failed = [
-        {"kind": "setup_started", "data": {}},
-        {
-            "kind": "setup_ended",
-            "data": {"outcome": "failed", "exit_code": 1, "text": "".join(map("{}\n".format, range(99)))},
-        },
-    ]
+    printed = "".join(map("{}\n".format, range(99)))
+    failed = [output("setup_started"), output("setup_ended", outcome="failed", exit_code=1, text=printed)]
     said = failure_of("0" * 36, failed)
     assert said is not None
     assert said.split("\n")[0] == "  89", "the last ten lines"
-    again = [{"kind": "setup_started", "data": {}}, {"kind": "setup_ended", "data": {"outcome": "completed"}}]
+    again = [output("setup_started"), output("setup_ended", outcome="completed")]
     assert failure_of("0" * 36, [*failed, *again]) is None
     assert failure_of("0" * 36, failed[:1]) is None
     assert failure_of("0" * 36, []) is None

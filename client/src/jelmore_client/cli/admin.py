@@ -1,12 +1,15 @@
 """Commands about the installation: health, usage, keys, and any other call of the API."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jelmore_client.cli import completing
 from jelmore_client.cli.app import FAILED, OK, USAGE, AsJson, command, connect
 from jelmore_client.cli.printing import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from jelmore_client import ApiKey, Jelmore, TokenSum
 
 _ACTIONS = ("list", "create", "change", "rotate", "revoke")
 
@@ -42,28 +45,22 @@ def usage(
     as_json: AsJson = False,
 ) -> int:
     """Show tokens and cost, summed up."""
-    from jelmore_client.core.requests import API, Request
-
     with connect() as client:
-        found = client.request(Request("GET", f"{API}/usage", params={"by": by}))
-    items = found["items"]
+        items = client.usage(by).items  # type: ignore[arg-type]  # the server names what there is
     if as_json:
         for each in items:
-            print_json(each)
+            print_json(each.model_dump(mode="json"))
     else:
         rows = [
-            (each["name"] or "-", *(_number(each, name) for name in _SUMS), f"${each['cost_usd']:.4f}")
+            (each.name or "-", f"{each.turns:,}", f"{each.input_tokens:,}", f"{each.output_tokens:,}", _cost(each))
             for each in items
         ]
         print_table((by.upper(), "TURNS", "INPUT", "OUTPUT", "COST"), rows)
     return OK
 
 
-_SUMS = ("turns", "input_tokens", "output_tokens")
-
-
-def _number(item: dict[str, Any], name: str) -> str:
-    return f"{item[name]:,}"
+def _cost(used: "TokenSum") -> str:
+    return f"${used.cost_usd:.4f}"
 
 
 @command("keys")
@@ -83,36 +80,37 @@ def keys(
     as_json: AsJson = False,
 ) -> int:
     """Manage API keys; needs an admin key."""
-    from jelmore_client.core.requests import API, Request
-
-    path = f"{API}/admin/keys"
+    made: ApiKey | None = None
     with connect() as client:
-        if action == "list" and as_json:
-            for each in client.request(Request("GET", path)):
-                print_json(each)
-            return OK
         if action == "list":
-            rows = [
-                [str(each.get(field) or "-") for field in _KEY_FIELDS] for each in client.request(Request("GET", path))
-            ]
-            print_table([field.upper() for field in _KEY_FIELDS], rows)
+            _list_keys(client, as_json=as_json)
             return OK
         if action == "create":
-            body = {"name": name, "role": role, "user_id": user, "act_as": act_as or False}
-            made = client.request(Request("POST", path, json=body, repeatable=False))
+            made = client.keys.create(name, role=role, user_id=user, act_as=act_as or False)  # type: ignore[arg-type]  # the server names its roles
         elif action == "change" and key_id and act_as is not None:
-            made = client.request(Request("PATCH", f"{path}/{key_id}", json={"act_as": act_as}, repeatable=False))
-        elif action in {"rotate", "revoke"} and key_id:
-            method, rest = ("POST", "/rotate") if action == "rotate" else ("DELETE", "")
-            made = client.request(Request(method, f"{path}/{key_id}{rest}", repeatable=False))
+            made = client.keys.change(key_id, act_as=act_as)
+        elif action == "rotate" and key_id:
+            made = client.keys.rotate(key_id)
+        elif action == "revoke" and key_id:
+            client.keys.revoke(key_id)
         else:
             say("error: use list, create --name NAME, change ID --act-as or --no-act-as, rotate ID or revoke ID")
             return USAGE
     if as_json:
-        print_json(made or {"id": key_id})
-    elif made and made.get("key"):
-        print(made["key"])  # noqa: T201 - shown this once
+        print_json({"id": key_id} if made is None else made.model_dump(mode="json"))
+    elif text := getattr(made, "key", None):
+        print(text)  # noqa: T201 - shown this once
     return OK
+
+
+def _list_keys(client: "Jelmore", *, as_json: bool) -> None:
+    found = [each.model_dump(mode="json") for each in client.keys.list()]
+    if as_json:
+        for each in found:
+            print_json(each)
+    else:
+        rows = [[str(each.get(field) or "-") for field in _KEY_FIELDS] for each in found]
+        print_table([field.upper() for field in _KEY_FIELDS], rows)
 
 
 _KEY_FIELDS = ("id", "name", "role", "user_id", "act_as", "created_at", "expires_at", "last_used_at")

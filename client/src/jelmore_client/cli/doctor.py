@@ -19,7 +19,6 @@ MAX_CLOCK_SKEW_S: Final = 5.0
 TRUST: Final = "let this machine trust its authority, as docs/guides/team-server.md says"
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _STREAM_S: Final = 5.0
-_MODEL_S: Final = 15.0
 
 
 @command("doctor")
@@ -96,15 +95,14 @@ def _connection(chosen: Server) -> Iterator[Finding]:
 def _runtimes(chosen: Server) -> dict[str, str]:
     """Return the runtimes that profiles of the server name, each with the name of one. Empty without an answer."""
     from jelmore_client import Jelmore
-    from jelmore_client.core.requests import API, Request
 
     try:
         with Jelmore(chosen.url, api_key=chosen.api_key) as client:
-            answer = client.request(Request("GET", f"{API}/profiles"))
+            profiles = client.profiles().profiles
     except errors.JelmoreError:
         return {}
-    profiles = answer["profiles"]
-    return {each["sandbox"]["runtime"]: each["name"] for each in profiles if each["sandbox"].get("runtime")}
+    named = [((each.model_extra or {}).get("sandbox") or {}, each.name) for each in profiles]
+    return {str(sandbox["runtime"]): name for sandbox, name in named if sandbox.get("runtime")}
 
 
 def _clock(date: str, now_s: float) -> Finding:
@@ -181,15 +179,13 @@ def _websocket(chosen: Server) -> Finding:
 
 def _credential(client: "Jelmore") -> Finding:
     """Ask the server whether the model API accepts its credential."""
-    from jelmore_client.core.requests import API, Request
-
     try:
-        found = client.request(Request("GET", f"{API}/admin/model", timeout_s=_MODEL_S))
+        found = client.admin.check_model()
     except errors.ForbiddenError:
         return Finding("credential", good=True, found="not checked: that needs an admin key")
     except errors.JelmoreError as error:
         return Finding("credential", good=True, found=f"not checked: {error}")
-    return credential_finding(found)
+    return credential_finding(found.model_dump())
 
 
 def credential_finding(found: Mapping[str, Any]) -> Finding:

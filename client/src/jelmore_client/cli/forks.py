@@ -47,7 +47,7 @@ def fork(
             else:
                 made = session.fork(at_seq=at_seq, title=title)
         try:
-            return begin(client, made, prompt, detach=detach, as_json=as_json)
+            return begin(made, prompt, detach=detach, as_json=as_json)
         finally:
             if not detach:
                 name = short(made.id)

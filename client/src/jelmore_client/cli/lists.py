@@ -13,7 +13,7 @@ from jelmore_client.cli.app import OK, AsJson, SessionRef, command, connect, fin
 from jelmore_client.cli.printing import age, print_fields, print_json, print_sessions, print_table, say, short, state_of
 
 if TYPE_CHECKING:
-    from jelmore_client import Jelmore, Session, SessionInfo
+    from jelmore_client import Attendee, Jelmore, Session, SessionInfo
 
 _WATCH_S: Final = 2.0
 _ASKS: Final = ("permission", "question", "egress")
@@ -81,15 +81,16 @@ def show_session(reference: SessionRef, *, as_json: AsJson = False) -> int:
     with connect() as client:
         session = find(client, reference)
         info = session.refresh()
-        people = _attendance(client, info.id)
+        people = _attendance(session)
         if as_json:
-            print_json({**info.model_dump(mode="json"), "attendance": people})
+            looking = [each.model_dump(mode="json") for each in people]
+            print_json({**info.model_dump(mode="json"), "attendance": looking})
             return OK
         print_fields(_described(session, info, people))
     return OK
 
 
-def _described(session: "Session", info: "SessionInfo", people: list[dict[str, Any]]) -> list[tuple[str, str]]:
+def _described(session: "Session", info: "SessionInfo", people: "list[Attendee]") -> list[tuple[str, str]]:
     extra = info.model_extra or {}
     network = extra.get("network") or {}
     usage = info.usage
@@ -105,19 +106,17 @@ def _described(session: "Session", info: "SessionInfo", people: list[dict[str, A
         ("profile", str(extra.get("profile", "-"))),
         ("active", f"{age(info.last_activity)} ago, created {age(info.created_at)} ago"),
         ("used", f"{usage.turns} turns, {usage.input_tokens + usage.output_tokens:,} tokens, ${usage.cost_usd:.4f}"),
-        ("looking", ", ".join(f"{each['name']} ({each['role']})" for each in people) or "nobody"),
+        ("looking", ", ".join(f"{each.name} ({each.role})" for each in people) or "nobody"),
     ]
     if info.repository is not None:
         rows.insert(6, ("repository", f"{info.repository.url} at {info.repository.commit[:12]}"))
     return rows
 
 
-def _attendance(client: "Jelmore", session_id: str) -> list[dict[str, Any]]:
+def _attendance(session: "Session") -> "list[Attendee]":
     """Return who is looking at a session; nobody when the server is of an earlier version."""
-    from jelmore_client.core.requests import Request, session_path
-
     try:
-        return list(client.request(Request("GET", session_path(session_id, "attendance")))["people"])
+        return session.people.attendance().people
     except errors.NotFoundError:
         return []
 

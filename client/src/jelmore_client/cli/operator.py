@@ -21,22 +21,18 @@ def cleanup(
     as_json: AsJson = False,
 ) -> int:
     """Remove containers, volumes and routes that no session owns; needs an admin key."""
-    from jelmore_client.core.requests import API, Request
-
-    params = {"dry_run": "true" if dry_run else "false"}
     with connect() as client, working("looking for what no session owns", line=False):
-        report = client.request(Request("POST", f"{API}/cleanup", params=params, timeout_s=300.0))
+        report = client.admin.cleanup(dry_run=dry_run)
     if as_json:
-        print_json(report)
+        print_json(report.model_dump(mode="json"))
         return OK
-    entries = report.get("entries") or []
-    if entries:
+    if entries := report.entries:
         names = [name for name in _ENTRY if any(name in entry for entry in entries)]
         rows = [[str(entry.get(name) or "-") for name in names] for entry in entries]
         print_table([name.upper() for name in names], rows)
-    for reason in report.get("skipped") or []:
+    for reason in report.skipped:
         say(f"not looked at: {reason}")
-    removed = sum((report.get("removed") or {}).values())
+    removed = sum(report.removed.values())
     say("nothing was removed: this was a dry run" if dry_run else f"{removed} removed")
     return OK
 
@@ -44,21 +40,16 @@ def cleanup(
 @command("profiles")
 def profiles(*, as_json: AsJson = False) -> int:
     """List the profiles that a session may be created with."""
-    from jelmore_client.core.requests import API, Request
-
     with connect() as client:
-        found = client.request(Request("GET", f"{API}/profiles"))
+        found = client.profiles()
     if as_json:
-        for each in found["profiles"]:
-            print_json(each)
+        for each in found.profiles:
+            print_json(each.model_dump(mode="json"))
     else:
-        rows = [
-            (each["name"], each["description"] or "-", ", ".join(sorted(each["fixed"])) or "-")
-            for each in found["profiles"]
-        ]
+        rows = [(each.name, each.description or "-", ", ".join(sorted(each.fixed)) or "-") for each in found.profiles]
         print_table(("NAME", "DESCRIPTION", "FIXED"), rows)
-    if found.get("error"):
-        say(f"the file of profiles is not in force: {found['error']['message']}")
+    if found.error:
+        say(f"the file of profiles is not in force: {found.error.get('message')}")
     return OK
 
 

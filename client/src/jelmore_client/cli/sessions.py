@@ -61,7 +61,7 @@ def run(
             sources.upload(session, source.local)
         has_hint = repo is not None
         try:
-            code = (_begin_and_end if remove else begin)(client, session, prompt, detach=detach, as_json=as_json)
+            code = (_begin_and_end if remove else begin)(session, prompt, detach=detach, as_json=as_json)
             if source.local is not None and not detach:
                 from jelmore_client.cli.repositories import bring_back
 
@@ -103,31 +103,31 @@ def _give_up(error: Exception, _delay_s: float) -> None:
     raise error
 
 
-def begin(client: "Jelmore", session: "Session", prompt: str | None, *, detach: bool, as_json: bool) -> int:
+def begin(session: "Session", prompt: str | None, *, detach: bool, as_json: bool) -> int:
     """Talk on a terminal; otherwise send the prompt and print its result, or the session when nobody waits."""
     if sys.stdout.isatty() and sys.stdin.isatty() and not as_json and not detach:
         return _attach(session, prompt)
     if prompt is not None and not detach:
-        return _print_first(client, session, prompt, as_json=as_json)
+        return _print_first(session, prompt, as_json=as_json)
     if prompt is not None:
         session.send(prompt)
     print_json(session.info.model_dump(mode="json")) if as_json else print(session.id)  # noqa: T201
     return OK
 
 
-def _begin_and_end(client: "Jelmore", session: "Session", prompt: str | None, *, detach: bool, as_json: bool) -> int:
+def _begin_and_end(session: "Session", prompt: str | None, *, detach: bool, as_json: bool) -> int:
     """Do the same where the session ends with the command: nobody can answer later what the agent asks."""
     from jelmore_client.errors import NeedsAnswerError
 
     try:
-        return begin(client, session, prompt, detach=detach, as_json=as_json)
+        return begin(session, prompt, detach=detach, as_json=as_json)
     except NeedsAnswerError as error:
         say(f"the agent waits for an answer: {error.pending.title}")
         say("--rm ends the session without one; allow it beforehand (--permission-mode, --profile), or leave out --rm")
         return WAITS
 
 
-def _print_first(client: "Jelmore", session: "Session", prompt: str, *, as_json: bool) -> int:
+def _print_first(session: "Session", prompt: str, *, as_json: bool) -> int:
     """Print the result of a session's first prompt. The setup ran before it: say when that has failed."""
     from jelmore_client.cli.setup_failure import setup_failure
     from jelmore_client.errors import NeedsAnswerError
@@ -135,10 +135,10 @@ def _print_first(client: "Jelmore", session: "Session", prompt: str, *, as_json:
     try:
         code = _print_result(session, prompt, as_json=as_json)
     except NeedsAnswerError:
-        if failure := setup_failure(client, session.id):
+        if failure := setup_failure(session):
             say(failure)
         raise
-    if failure := setup_failure(client, session.id):
+    if failure := setup_failure(session):
         say(failure)
         return code or SETUP
     return code
@@ -369,10 +369,11 @@ def transcript(
     reference: SessionRef, form: Annotated[str, typer.Option("--format", help="markdown, json or html")] = "markdown"
 ) -> int:
     """Print a session's whole conversation as a document."""
-    from jelmore_client.core.requests import Request, session_path
+    import tempfile
+    from pathlib import Path
 
-    with connect() as client:
-        session = find(client, reference)
-        request = Request("GET", session_path(session.id, "transcript"), params={"format": form})
-        print_text(client.send(request).text.removesuffix("\n"))
+    with connect() as client, tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder, "transcript")
+        find(client, reference).transcript(whole, form=form)  # type: ignore[arg-type]  # the server names its formats
+        print_text(whole.read_text("utf-8", "replace").removesuffix("\n"))
     return OK

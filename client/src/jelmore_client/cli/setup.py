@@ -35,13 +35,12 @@ def login(
 ) -> int:
     """Check a key and keep it: in the system's keyring, or in a file that only you can read."""
     from jelmore_client import Jelmore
-    from jelmore_client.core.requests import API, Request
 
     api_key = (api_key or "").strip() or typed("API key")
     if not api_key:
         raise contexts.ContextError("there is no API key: type it, or give it on standard input")
     with Jelmore(url, api_key=api_key) as client:
-        client.request(Request("GET", f"{API}/sessions", params={"limit": 1}))
+        next(client.sessions.list(limit=1), None)
     path = contexts.contexts_path()
     known = contexts.load(path)
     url = url.rstrip("/")

@@ -1,39 +1,33 @@
 """What to say of a setup that has failed, where nobody watches the session."""
 
-from collections.abc import Iterable, Mapping
-from contextlib import closing
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
 
 from jelmore_client.cli.blocks import printable
 from jelmore_client.cli.printing import short
 
 if TYPE_CHECKING:
-    from jelmore_client import Jelmore
+    from jelmore_client import Event, Session
 
 _KINDS: Final = ("setup_started", "setup_output", "setup_ended")
 _FINE: Final = frozenset({"completed", "skipped"})
 _MAX_LINES: Final = 10
-_PAGE: Final = 1000
 
 
-def setup_failure(client: "Jelmore", session_id: str) -> str | None:
+def setup_failure(session: "Session") -> str | None:
     """Return what to say of a session's setup; None when it has none, or it did not fail. Raises JelmoreError."""
-    from jelmore_client.core.requests import Request, session_path
-
-    request = Request("GET", session_path(session_id, "output"), params={"kind": _KINDS, "limit": _PAGE})
-    with closing(client.pages(request)) as pages:  # a setup has a bounded output
-        return failure_of(session_id, [output for page in pages for output in page])
+    return failure_of(session.id, session.output(kinds=_KINDS))  # a setup has a bounded output
 
 
-def failure_of(session_id: str, outputs: Iterable[Mapping[str, Any]]) -> str | None:
+def failure_of(session_id: str, outputs: "Iterable[Event]") -> str | None:
     """Return what to say of the last setup in a session's output, with the last lines that it printed."""
     printed, ended = "", None
     for each in outputs:
-        if each["kind"] == "setup_started":
+        if each.kind == "setup_started":
             printed, ended = "", None
             continue
-        printed += str(each["data"].get("text") or "")
-        ended = each["data"] if each["kind"] == "setup_ended" else None
+        printed += str(each.data.get("text") or "")
+        ended = each.data if each.kind == "setup_ended" else None
     if ended is None or ended.get("outcome") in _FINE:
         return None
     lines = printable(printed).rstrip().split("\n")[-_MAX_LINES:]
