@@ -193,7 +193,9 @@ class AsyncJelmore:
         from jelmore_client._async_terminal import AsyncTerminal
 
         key, url = self._http.headers.get("x-api-key"), "ws" + self.url.removeprefix("http") + path
-        return AsyncTerminal(url, key, opening, self._socket_path)
+        terminal = AsyncTerminal(url, key, opening, self._socket_path)
+        terminal.on_retry = self.on_retry
+        return terminal
 
     def open_port(self, path: str) -> "AsyncPortConnection":
         """Return the connection at this path; see `port` of a session."""

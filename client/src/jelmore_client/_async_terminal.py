@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
@@ -23,7 +24,10 @@ class AsyncTerminal:
     """A terminal of a session. Use it as a context manager; leaving it leaves a named terminal running.
 
     One task may read while another one writes. `state` says who types, how large the screen is, and how it ended.
+    `on_retry` is that of the client: it is called when the connection has broken and is opened again.
     """
+
+    on_retry: Callable[[JelmoreError, float], None] | None = None
 
     def __init__(self, url: str, api_key: str | None, opening: dict[str, Any], socket_path: str | None) -> None:
         self.state = TerminalState({name: value for name, value in opening.items() if value is not None})
@@ -124,6 +128,8 @@ class AsyncTerminal:
             delay_s = self.state.reconnect_delay_s(code, reason)
             if delay_s is None:
                 return
+            if self.on_retry is not None and self.state.failure is not None:
+                self.on_retry(self.state.failure, delay_s)
             await asyncio.sleep(delay_s)
             try:
                 await self._open()

@@ -192,7 +192,9 @@ class Jelmore:
         from jelmore_client._sync_terminal import Terminal
 
         key, url = self._http.headers.get("x-api-key"), "ws" + self.url.removeprefix("http") + path
-        return Terminal(url, key, opening, self._socket_path)
+        terminal = Terminal(url, key, opening, self._socket_path)
+        terminal.on_retry = self.on_retry
+        return terminal
 
     def open_port(self, path: str) -> "PortConnection":
         """Return the connection at this path; see `port` of a session."""

@@ -1,6 +1,7 @@
 """What `jelmore shell` sends of what is typed, and how the client follows a terminal over broken connections."""
 
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from jelmore_client import (
     ApiError,
+    AsyncJelmore,
     ConflictError,
     ConnectionFailedError,
     ForbiddenError,
@@ -165,3 +167,28 @@ def test_a_pause_ends_the_shell_with_the_reason() -> None:
     state.take(json.dumps({"type": "error", "code": "conflict", "message": "the session is paused: open it again"}))
     with pytest.raises(ConflictError, match="paused: open it again"):
         state.reconnect_delay_s(1008, "")
+
+
+def test_a_terminal_that_has_ended_meanwhile_is_not_an_unknown_session() -> None:
+    state = learned()
+    state.first_frame()
+    state.take(json.dumps({"type": "error", "code": "unknown_request", "message": "instance: this terminal has ended"}))
+    assert not state.opened, "the problem is raised, not shown beside the terminal"
+    with pytest.raises(ConflictError, match="it has ended while the connection was broken"):
+        state.reconnect_delay_s(1008, "")
+
+
+async def test_who_waits_for_a_broken_connection_learns_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jelmore_client.core.terminals.backoff_s", lambda _: 0.0)
+    seen: list[str] = []
+    with socket.socket() as gone:
+        gone.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{gone.getsockname()[1]}"
+    async with AsyncJelmore(url, api_key="key") as client:
+        client.on_retry = lambda error, _: seen.append(type(error).__name__)
+        terminal = client.open_terminal("/terminal")
+        terminal.state.take(json.dumps(OPENED))
+        with pytest.raises(ConnectionFailedError):
+            await terminal._again(1006, "lost")
+    assert set(seen) == {"ConnectionFailedError"}
+    assert len(seen) > 3

@@ -39,6 +39,7 @@ _QUEUED_CHARACTERS: Final = 60
 _QUEUED_LINES: Final = 3
 _LONG_DELAY_S: Final = 1.0
 _LOOK_S: Final = 2.0
+_SLOW_S: Final = 2.0
 
 
 @dataclass(slots=True)
@@ -124,7 +125,7 @@ class Conversation:
         state = "ended" if self.ended else "the server does not answer, trying again" if self.away else state
         queue = f" · {len(self.queue)} queued" if self.queue else ""
         cost = f" · ${self.cost_usd:.4f}" if self.cost_usd else ""
-        line = f" {short(session_id)} · {state}{queue}{cost} · Ctrl-C interrupts · Ctrl-D leaves it running"
+        line = f" {short(session_id)} · {state}{queue}{cost} · Ctrl-C interrupts · Ctrl-D leaves"
         return "\n".join([*self._queue_lines(), line])
 
     def _queue_lines(self) -> list[str]:
@@ -285,7 +286,13 @@ class _Terminal:
                 line = await self._prompt.prompt_async(default=unsent)
             except EOFError:
                 return
-            unsent = "" if not line.strip() or await self._execute(line) else line
+            if not line.strip():
+                continue
+            slow = asyncio.get_running_loop().call_later(_SLOW_S, self._printer.block, Block("note", "sending …"))
+            try:
+                unsent = "" if await self._execute(line) else line
+            finally:
+                slow.cancel()
 
     async def _execute(self, line: str) -> bool:
         """Send a line, as a prompt or an answer. False: it was not sent, and is typed again for the user."""

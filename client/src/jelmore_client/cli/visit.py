@@ -19,11 +19,13 @@ from jelmore_client.cli.app import OK
 from jelmore_client.cli.contexts import Server
 from jelmore_client.cli.printing import say
 from jelmore_client.core.terminals import Unasked
+from jelmore_client.errors import JelmoreError
 
 _ESCAPE: Final = ord("~")
 _NEWLINES: Final = b"\r\n"
 _READ_BYTES: Final = 16 * 1024
 _END_S: Final = 5.0
+_SAID_ATTEMPT: Final = 3
 _LEAVE: Final = b"\x1b[?1049l\x1b[?25h\x1b[?2004l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[0m\r\n"
 """Ends what a program on the other side may have switched on: its own screen, mouse reports, a hidden cursor."""
 
@@ -71,6 +73,7 @@ async def visit(server: Server, session_id: str, opening: dict[str, Any]) -> int
         session = await client.sessions.get(session_id)
         async with session.terminal(**opening) as terminal:
             stay = _Visit(terminal, interactive=opening["pty"] and sys.stdin.isatty())
+            terminal.on_retry = stay.retries
             try:
                 with _raw() if stay.interactive else _plain():
                     return await stay.run(watch=bool(opening["watch"]))
@@ -146,9 +149,15 @@ class _Visit:
             if output is not None:
                 data = self._unasked.feed(output) if self.interactive else output.data
                 _write(2 if output.stream == "stderr" else 1, data)
-            elif self.terminal.state.problem != self._shown:
+            elif self.terminal.state.opened and self.terminal.state.problem != self._shown:
                 self._shown = self.terminal.state.problem
                 self._say(self._shown)
+
+    def retries(self, error: JelmoreError, _delay_s: float) -> None:
+        """Say that the connection is broken for longer than a moment."""
+        if self.terminal.state.attempts == _SAID_ATTEMPT:
+            how = "; Enter, then ~. leaves" if self.interactive else ""
+            self._say(f"{error}; trying again{how}")
 
     async def _resize(self) -> None:
         size = shutil.get_terminal_size()

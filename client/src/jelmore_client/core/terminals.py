@@ -49,13 +49,15 @@ class TerminalState:
     ended: bool = False
     input_ended: bool = False  # the server has all of the input
     problem: str = ""  # why the last frame of this client had no effect
+    opened: bool = False  # the connection of now has a terminal; until then, a problem is why it gets none
     attempts: int = 0
+    failure: JelmoreError | None = None  # why the connection broke last
     _stream: str = "stdout"
     _error: Mapping[str, Any] = field(default_factory=dict)
 
     def first_frame(self) -> str:
         """Return the `open` frame: the first time as it was asked for, then for the rest of the same terminal."""
-        self._stream = "stdout"
+        self._stream, self.opened = "stdout", False
         self._error = {}
         if not self.instance:
             return json.dumps({"type": "open", **self.opening})
@@ -86,7 +88,7 @@ class TerminalState:
     def _learn(self, frame: Mapping[str, Any]) -> None:
         match frame.get("type"):
             case "opened":
-                first = not self.instance
+                first, self.opened = not self.instance, True
                 self.terminal, self.instance = str(frame.get("terminal")), str(frame.get("instance"))
                 self.position = int(frame.get("position") or 0)
                 self.replayed_to = int(frame.get("end") or 0) if first and not frame.get("new") else 0
@@ -128,7 +130,7 @@ class TerminalState:
         """
         if self.ended:
             return None
-        failure = self._failure(close_code, reason)
+        self.failure = failure = self._failure(close_code, reason)
         unsure = self.opening.get("pty") is False and not self.input_ended and bool(self.instance)
         self.attempts += 1
         if not failure.retryable or unsure or self.attempts > MAX_ATTEMPTS:
@@ -137,6 +139,9 @@ class TerminalState:
 
     def _failure(self, close_code: int, reason: str) -> JelmoreError:
         code = str(self._error.get("code") or "")
+        if code == "unknown_request" and self.instance:
+            detail = "it has ended while the connection was broken"
+            return error_of(Problem(409, "terminal_ended", "The terminal is gone", detail, "", False, None))
         status = _STATUS_OF_ERROR.get(code) or _STATUS_OF_CLOSE.get(close_code)
         if close_code == _ENDED and not code:
             status, code = 409, "ended"
