@@ -45,7 +45,10 @@ class StreamGapError(JelmoreError):
     """What came after `after` is missing: the stored output, or the event log, starts later."""
 
     def __init__(self, after: int) -> None:
-        super().__init__(f"what came after {after} is no longer complete; read from 0 to get what is stored")
+        super().__init__(
+            f"what came after {after} is not complete here: it is stored no longer, or {after} has not been reached "
+            "yet; read from 0 to get what is stored"
+        )
         self.after = after
 
 

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import httpx
 import pytest
@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from jelmore.session.states import SessionStatus
 from jelmore_client import Event, Jelmore, Pending, SessionInfo
 from jelmore_client.cli import app as cli
-from jelmore_client.cli import lists, printing
+from jelmore_client.cli import lists, printing, repositories, sessions, shell
 from jelmore_client.cli.app import app, find
 from jelmore_client.cli.attach import Conversation
 from jelmore_client.cli.choices import UnclearError, choices
@@ -296,3 +296,50 @@ def test_ctrl_c_while_the_command_is_loaded_is_no_traceback(tmp_path: Path) -> N
     program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from jelmore_client.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (130, b"")
+
+
+class Waiting(OneSession):
+    """One session, in which requests wait, and whose workspace is no repository."""
+
+    def __init__(self, *requests: str) -> None:
+        super().__init__("01a21f72-525b-7297-b3f8-db1337d939bd")
+        self._requests = [Pending(request_id=each, waiting_for="permission") for each in requests]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def fetch_all(self, *_: object) -> list[Pending]:
+        return self._requests
+
+    def send(self, *_: object) -> Any:
+        raise error_of(Problem(409, "conflict", "Conflict", "the workspace is not a git repository", "", False, None))
+
+
+@pytest.mark.parametrize(
+    ("typed", "requests", "said"),
+    [
+        (["answer", "@", "allow"], [], "nothing waits for an answer in session 37d939bd; 'jelmore inbox'"),
+        (["answer", "@", "allow", "r9"], ["r1"], "no request r9 waits"),
+        (["answer", "@", "allow"], ["r1", "r2"], "name one: r1, r2"),
+        (["diff", "@"], [], "'jelmore diff 37d939bd --turn SEQ' compares with before one"),
+        (["shell", "@", "--name", "A B"], [], "lower-case letters, digits and hyphens"),
+        (["api", "", "sessions"], [], "must be one of GET, POST"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_what_can(
+    monkeypatch: pytest.MonkeyPatch, typed: list[str], requests: list[str], said: str
+) -> None:
+    for module in (sessions, repositories, shell):
+        monkeypatch.setattr(module, "connect", lambda: Waiting(*requests))
+    done = CliRunner().invoke(app, typed, env={"COLUMNS": "200"})
+    assert done.exit_code in {1, 2}
+    assert said in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize("name", ["acp", "mcp"])
+def test_a_protocol_without_another_program_is_refused(name: str) -> None:
+    asked = [sys.executable, "-m", "jelmore_client.cli", name]
+    done = subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "docs/editors.md" in done.stderr, "Traceback" in done.stderr) == (2, True, False)

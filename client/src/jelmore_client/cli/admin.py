@@ -11,6 +11,7 @@ from jelmore_client.cli.printing import print_json, print_table, say
 if TYPE_CHECKING:
     from jelmore_client import ApiKey, Jelmore, TokenSum
 
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _ACTIONS = ("list", "create", "change", "rotate", "revoke")
 
 
@@ -33,6 +34,8 @@ def api(
     """Send a request without a body and print the answer."""
     from jelmore_client.core.requests import API, Request
 
+    if method.upper() not in _METHODS:
+        raise typer.BadParameter(f"must be one of {', '.join(_METHODS)}", param_hint="METHOD")
     with connect() as client:
         print_json(client.request(Request(method.upper(), f"{API}/{path.lstrip('/')}", repeatable=False)))
     return OK

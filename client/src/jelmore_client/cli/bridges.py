@@ -1,5 +1,6 @@
 """Commands that speak another protocol on standard input and output: mcp, acp."""
 
+import sys
 from importlib.util import find_spec
 
 from jelmore_client.cli.app import OK, USAGE, command, server
@@ -9,7 +10,7 @@ from jelmore_client.cli.printing import say
 @command("mcp")
 def mcp() -> int:
     """Serve MCP tools on standard input and output: another agent starts, prompts, answers and stops sessions."""
-    if not _installed("mcp", "mcp"):
+    if not _installed("mcp", "mcp") or not _spoken_to():
         return USAGE
     from jelmore_client.bridges.mcp import serve
 
@@ -35,14 +36,21 @@ def acp() -> int:
 
 
 def _spoken_to() -> bool:
-    """Return whether an editor can be at both ends; a file in place of one cannot be waited for."""
+    """Return whether another program can be at both ends; a file or /dev/null in place of one cannot be waited for.
+
+    A person at a terminal is told what it waits for.
+    """
     import os
     import stat
 
-    if not any(stat.S_ISREG(os.fstat(each).st_mode) for each in (0, 1)):
-        return True
-    say("error: standard input and output are an editor's: start it as docs/editors.md says, not with a file")
-    return False
+    if sys.stdin.isatty():
+        say("this speaks a protocol with another program, which starts it as docs/editors.md says; Ctrl-C ends it")
+    for number in (0, 1):
+        mode = os.fstat(number).st_mode
+        if stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not os.isatty(number)):
+            say("error: standard input and output are another program's: let it start this as docs/editors.md says")
+            return False
+    return True
 
 
 def _installed(module: str, extra: str) -> bool:

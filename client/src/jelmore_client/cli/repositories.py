@@ -52,14 +52,23 @@ def diff(
                     "the session was not created with --repo, so it has no start; name a commit of its repository: "
                     f"jelmore diff {short(session.id)} --against COMMIT"
                 )
-        if as_json:
-            print_json(session.diff(against=against, turn=turn).model_dump(mode="json"))
-            return OK
-        patch = session.patch(against=against, turn=turn)
+        try:
+            found = session.diff(against=against, turn=turn) if as_json else session.patch(against=against, turn=turn)
+        except ConflictError as error:
+            if turn is not None or against is not None:
+                raise
+            name = short(session.id)
+            hint = (
+                f"'jelmore rewind {name}' lists its prompts, 'jelmore diff {name} --turn SEQ' compares with before one"
+            )
+            raise LocalGitError(f"{error}\n{hint}") from None
+    if not isinstance(found, bytes):
+        print_json(found.model_dump(mode="json"))
+        return OK
     if not sys.stdout.isatty():
-        sys.stdout.buffer.write(patch)  # unchanged, for 'git apply'
-    elif patch:
-        Printer().block(Block("diff", printable(patch.decode("utf-8", "replace")).rstrip("\n")))
+        sys.stdout.buffer.write(found)  # unchanged, for 'git apply'
+    elif found:
+        Printer().block(Block("diff", printable(found.decode("utf-8", "replace")).rstrip("\n")))
     return OK
 
 

@@ -233,8 +233,7 @@ def answer(
         session = find(client, reference)
         waiting = [each for each in session.pending() if request_id in {None, each.request_id}]
         if len(waiting) != 1:
-            names = ", ".join(each.request_id for each in waiting) or "none"
-            say(f"error: name the request; waiting: {names}")
+            say(f"error: {_which(session, request_id, waiting)}")
             return USAGE
         if waiting[0].tool == "Elicitation" and decision == "allow":
             given = _form(waiting[0], fields or [])
@@ -247,6 +246,14 @@ def answer(
             answered = {"session_id": session.id, "request_id": waiting[0].request_id, "decision": given.decision}
             print_json({**answered, "answers": given.answers} if given.answers else answered)
     return OK
+
+
+def _which(session: "Session", request_id: str | None, waiting: "list[Pending]") -> str:
+    """Say why it is not clear what is answered."""
+    if waiting:
+        return f"several requests wait; name one: {', '.join(each.request_id for each in waiting)}"
+    what = "nothing" if request_id is None else f"no request {request_id}"
+    return f"{what} waits for an answer in session {short(session.id)}; 'jelmore inbox' lists what waits in all of them"
 
 
 def _answer(

@@ -10,6 +10,7 @@ import typer
 
 from jelmore_client.cli.app import SessionRef, command, connect, find, server
 
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _TERM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}")
 
 
@@ -28,6 +29,8 @@ def shell(
 
     The exit code is that of the shell or command. Without a terminal, input and output pass unchanged, for pipes.
     """
+    if name is not None and not _NAME.fullmatch(name):
+        raise typer.BadParameter("is at most 32 lower-case letters, digits and hyphens", param_hint="--name")
     here = sys.stdin.isatty() and sys.stdout.isatty()
     pty = here if screen is None else screen
     opening: dict[str, Any] = {"terminal": name, "command": run, "cwd": cwd, "pty": pty, "watch": watch, "take": take}

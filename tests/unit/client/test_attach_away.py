@@ -1,0 +1,94 @@
+"""What `jelmore attach` does while the server is away: it says so, and loses nothing that was typed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import pytest
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.output import DummyOutput
+
+from jelmore_client import AsyncSession, ConnectionFailedError, Event
+from jelmore_client.cli import app as cli
+from jelmore_client.cli import attach as module
+from jelmore_client.models import SessionInfo
+
+AWAY = ConnectionFailedError("http://test does not answer")
+
+
+class Talk:
+    """A session whose server is away at first, for prompts and for reads of its own."""
+
+    def __init__(self) -> None:
+        self.id = "01a21f72-525b-7297-b3f8-db1337d939bd"
+        self.info = SessionInfo(id=self.id, status="idle")
+        self.sent: list[str] = []
+        self.left = 1
+        self.looks = 1
+        self.ended = asyncio.Event()
+
+    async def send(self, prompt: str) -> None:
+        self.sent.append(prompt)
+        if self.left:
+            self.left -= 1
+            raise AWAY
+
+    async def refresh(self) -> None:
+        if self.looks:
+            self.looks -= 1
+            raise AWAY
+
+    async def events(self, **_: Any) -> AsyncIterator[Event]:
+        await self.ended.wait()
+        events: list[Event] = []
+        for event in events:
+            yield event
+
+
+async def test_a_prompt_that_was_not_sent_is_there_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_SLOW_S", 0.0)
+    printed: list[str] = []
+    monkeypatch.setattr(module.Printer, "block", lambda _, block: printed.append(block.text))
+    talk = Talk()
+    with create_pipe_input() as typed, create_app_session(input=typed, output=DummyOutput()):
+        terminal = module._Terminal(cast("AsyncSession", talk))
+        typed.send_text("mend it\n")
+        running = asyncio.create_task(terminal.run(0), name="attach")
+        async with asyncio.timeout(20):
+            while talk.left:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            typed.send_text("\n")
+            while len(talk.sent) < 2:
+                await asyncio.sleep(0.01)
+            typed.send_text("\x04")
+            assert await running == 0
+    assert talk.sent == ["mend it", "mend it"]
+    assert "not sent: http://test does not answer" in printed
+
+
+async def test_the_line_at_the_bottom_says_that_the_server_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LOOK_S", 0.0)
+    talk = Talk()
+    with create_pipe_input() as typed, create_app_session(input=typed, output=DummyOutput()):
+        terminal = module._Terminal(cast("AsyncSession", talk))
+        terminal.retries(AWAY, 0.3)
+        assert "does not answer" not in terminal._conversation.toolbar(talk.id)
+        terminal.retries(AWAY, 2.0)
+        terminal.retries(AWAY, 4.0)
+        assert "the server does not answer, trying again" in terminal._conversation.toolbar(talk.id)
+        (looking,) = terminal._calls
+        await asyncio.wait_for(looking, 10)
+        assert "ready" in terminal._conversation.toolbar(talk.id)
+
+
+def test_a_stream_that_waits_for_its_server_says_so_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli._Away, "said_at", float("-inf"))
+    for delay_s in (0.3, 2.0, 4.0):
+        cli._say_why_it_waits(AWAY, delay_s)
+    assert capsys.readouterr().err.splitlines() == ["http://test does not answer Trying again until Ctrl-C …"]
