@@ -76,6 +76,7 @@ class FakeRunner:
     ready_at_once: bool = True
     stopping: bool = False
     draining: bool = False
+    refuses_drain: bool = False  # somebody types into a terminal
     revoked: set[str] = field(default_factory=set)
     token_epoch: int = 0
     ahead: AgentAhead | None = AgentAhead.NONE  # None: one of an earlier image, which starts no agent ahead
@@ -338,7 +339,7 @@ class FakeRunners:
 
     async def set_draining(self, at: ControlAddress, draining: Draining) -> None:
         runner = self._live(at)
-        if draining.on and runner.state is AgentState.ACTIVE:
+        if draining.on and (runner.state is AgentState.ACTIVE or runner.refuses_drain):
             raise ConflictError("a turn runs")
         runner.draining = draining.on
 

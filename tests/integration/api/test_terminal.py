@@ -92,6 +92,23 @@ async def test_a_shell_that_was_left_open_does_not_wake_its_session(api: World) 
         assert "paused" in (await opened(connection, instance="i", after=3))["message"]
 
 
+async def test_a_shell_in_use_is_there_while_its_session_is_to_be_paused(api: World) -> None:
+    """The record says paused, and the runner goes on because somebody types: a broken connection continues."""
+    session_id, token = await new_session(api)
+    (await api.runner(session_id)).refuses_drain = True
+    key = UUID(session_id)
+    session = api.store.sessions[key]
+    timing = replace(session.spec.timing, idle_after_s=0.01, hibernate_after_s=0)
+    await api.store.save(replace(session, spec=replace(session.spec, timing=timing)), [])
+    api.queue.add(key)
+    await until(lambda: api.store.sessions[key].presence is Presence.PAUSED)
+    path = f"/api/v1/sessions/{session_id}/terminal"
+    for fields in ({"instance": "i", "after": 3}, {"watch": True}):
+        async with api.connect(path, **bearer(token)) as connection:
+            assert (await opened(connection, **fields))["type"] == "opened"
+    assert api.store.sessions[key].presence is Presence.PAUSED, "it was not resumed for this"
+
+
 async def test_a_reader_watches_and_types_nothing(api: World) -> None:
     session_id, _ = await new_session(api)
     key = {"additional_headers": {"X-API-Key": api.keys[Role.READONLY]}}

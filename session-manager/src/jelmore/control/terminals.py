@@ -1,14 +1,19 @@
 """Terminals in sessions: resumes the session for a client that may type, and connects to its runner."""
 
+import asyncio
+from typing import Final
 from uuid import UUID
 
 from jelmore.control.ports import Ports
 from jelmore.control.requests import Caller
 from jelmore.control.sessions.runner_calls import RunnerCalls, live
 from jelmore.ports import TerminalLink, TerminalLinks
-from jelmore.session.errors import ConflictError
+from jelmore.session.errors import ConflictError, DependencyError
 from jelmore.session.record import Session
 from jelmore.session.states import Presence
+
+_LOOK_S: Final = 2.0
+"""A paused runner takes connections and answers none."""
 
 
 class Terminals:
@@ -31,7 +36,7 @@ class Terminals:
         watches = watch or not caller.can_write
         if watches or again:
             session = live(caller.sees(await self._ports.store.load(session_id)))
-            if session.presence is not Presence.AWAKE:
+            if not await self._serves(session):
                 raise ConflictError(_asleep(session, again=again))
         else:
             session = await self._runners.awake(caller, session_id)
@@ -39,6 +44,20 @@ class Terminals:
             session,
             lambda at: self._links.connect(at, opening, subject=caller.subject, can_write=caller.can_write),
         )
+
+    async def _serves(self, session: Session) -> bool:
+        """Return whether the session's terminals are there without resuming it.
+
+        A record says `paused` as soon as the session is to be paused. Until nobody types, its runner goes on.
+        """
+        if session.presence is not Presence.PAUSED:
+            return session.presence is Presence.AWAKE
+        try:
+            async with asyncio.timeout(_LOOK_S):
+                health = await self._ports.runners.health(await self._ports.control_of(session))
+        except (TimeoutError, DependencyError):
+            return False
+        return not health.quiet
 
 
 def _asleep(session: Session, *, again: bool) -> str:
