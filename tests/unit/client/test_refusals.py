@@ -343,3 +343,10 @@ def test_a_protocol_without_another_program_is_refused(name: str) -> None:
     asked = [sys.executable, "-m", "jelmore_client.cli", name]
     done = subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, "docs/editors.md" in done.stderr, "Traceback" in done.stderr) == (2, True, False)
+
+
+def test_what_is_no_message_of_the_protocol_ends_acp_with_a_word() -> None:
+    asked = [sys.executable, "-m", "jelmore_client.cli", "--url", "http://127.0.0.1:1", "acp"]
+    done = subprocess.run(asked, input=b"[]\n", capture_output=True, timeout=60, check=False)
+    last = done.stderr.decode().splitlines()[-1]
+    assert (done.returncode, last.startswith("jelmore acp: the other side sent what is no message")) == (1, True)

@@ -334,7 +334,12 @@ def _say(text: str) -> None:
     print(f"jelmore acp: {text}", file=sys.stderr)  # noqa: T201 - standard output is the protocol's
 
 
-async def serve(url: str, api_key: str) -> None:
-    """Serve on standard input and output until the input ends."""
+async def serve(url: str, api_key: str) -> bool:
+    """Serve on standard input and output until the input ends. False: what came is not of the protocol."""
     async with AsyncJelmore(url, api_key=api_key) as client:
-        await acp.run_agent(cast("acp.Agent", JelmoreAgent(client)))
+        try:
+            await acp.run_agent(cast("acp.Agent", JelmoreAgent(client)))
+        except (AttributeError, TypeError, KeyError) as error:  # of the SDK, for JSON that is no object
+            _say(f"the other side sent what is no message of the protocol ({error}); start it from an editor")
+            return False
+    return True

@@ -3,7 +3,7 @@
 import sys
 from importlib.util import find_spec
 
-from jelmore_client.cli.app import OK, USAGE, command, server
+from jelmore_client.cli.app import FAILED, OK, USAGE, command, server
 from jelmore_client.cli.printing import say
 
 
@@ -31,8 +31,7 @@ def acp() -> int:
     chosen = server()
     import asyncio
 
-    asyncio.run(serve(chosen.url, chosen.api_key))
-    return OK
+    return OK if asyncio.run(serve(chosen.url, chosen.api_key)) else FAILED
 
 
 def _spoken_to() -> bool:
