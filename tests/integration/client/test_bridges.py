@@ -61,6 +61,7 @@ async def test_an_editor_that_comes_back_is_asked_what_waited_meanwhile(api: Wor
         await until(lambda: runner.answered == {"r1"})
         await end_turn(api, session_id, await next_input(api, session_id), "done")
         assert (await prompted).stop_reason == "end_turn"
+        assert (await client.sessions.get(session_id)).info.title == "then y"
 
 
 class CancellingEditor(Editor):

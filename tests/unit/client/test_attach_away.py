@@ -9,7 +9,7 @@ from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from jelmore_client import AsyncSession, ConnectionFailedError, Event
+from jelmore_client import AsyncSession, ConnectionFailedError, Event, Pending
 from jelmore_client.cli import app as cli
 from jelmore_client.cli import attach as module
 from jelmore_client.models import SessionInfo
@@ -68,6 +68,19 @@ async def test_a_prompt_that_was_not_sent_is_there_again(
             assert await running == 0
     assert talk.sent == ["mend it", "mend it"]
     assert "not sent: http://test does not answer" in printed
+
+
+async def test_a_question_is_printed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed: list[str] = []
+    monkeypatch.setattr(module.Printer, "block", lambda _, block: printed.append(block.text))
+    parts = [{"question": name, "options": [{"label": "red"}]} for name in ("Which?", "And?")]
+    with create_pipe_input() as typed, create_app_session(input=typed, output=DummyOutput()):
+        terminal = module._Terminal(cast("AsyncSession", Talk()))
+        request = Pending(request_id="q", waiting_for="question", title="Which?", input={"questions": parts})
+        terminal._conversation.wait_for(request)
+        terminal._show_question("question")
+        assert await terminal._execute("1")
+    assert printed == ["1. red  ", "And?", "1. red  "]
 
 
 async def test_the_line_at_the_bottom_says_that_the_server_is_away(monkeypatch: pytest.MonkeyPatch) -> None:

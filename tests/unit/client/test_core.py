@@ -17,6 +17,7 @@ from jelmore_client.core.requests import (
     retry_delay_s,
     send_input,
     session_path,
+    title_of,
 )
 from jelmore_client.core.streams import Cursor, Frame, LogCursor, SseDecoder
 from jelmore_client.errors import (
@@ -178,6 +179,11 @@ def test_creates_and_inputs_carry_an_id_of_their_own() -> None:
     sent = {send_input("s", "hello", None).json["id"] for _ in range(5)}
     assert (len(made), len(sent)) == (5, 5)
     assert send_input("s", "hello", "mine").json == {"input": "hello", "id": "mine"}
+
+
+def test_a_session_is_called_as_its_prompt_begins() -> None:
+    assert title_of("\n  mend the parser  \nand more") == "mend the parser"
+    assert (title_of(" \n"), title_of(None), len(title_of("x" * 99) or "")) == (None, None, 60)
 
 
 def test_every_part_of_a_path_is_escaped() -> None:

@@ -7,7 +7,7 @@ reach the sandbox. Permissions are asked in the editor; the first answer, there 
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -37,6 +37,7 @@ from acp.schema import (
 from jelmore_client import Accepted, Answer, AsyncJelmore, AsyncSession, ConflictError, Event, JelmoreError, Pending
 from jelmore_client.bridges import acp_updates
 from jelmore_client.core import turns
+from jelmore_client.core.requests import title_of
 from jelmore_client.errors import InvalidRequestError, NotFoundError, SessionEndedError, UnauthenticatedError
 from jelmore_client.models import TurnResult
 
@@ -151,7 +152,9 @@ class JelmoreAgent:
         try:
             async with _translated_errors():
                 given.session = await self._client.sessions.get(session_id)
-                given.accepted = await self._send(given.session, acp_updates.blocks_of_prompt(prompt))
+                blocks = acp_updates.blocks_of_prompt(prompt)
+                given.accepted = await self._send(given.session, blocks)
+                await _name(given.session, blocks)
                 if given.cancelled:  # before the prompt was accepted
                     await self._stop(given)
                 result = await self._follow(given.session, given.accepted, given)
@@ -296,6 +299,14 @@ class JelmoreAgent:
         if self._editor is None:
             raise acp.RequestError(_INTERNAL, "no editor is connected")
         return self._editor
+
+
+async def _name(session: AsyncSession, blocks: list[dict[str, Any]]) -> None:
+    """Give a session without a title the first words of its first prompt: people find it by them."""
+    title = title_of("\n".join(str(each["text"]) for each in blocks if each.get("type") == "text"))
+    if session.info.title is None and title is not None:
+        with suppress(JelmoreError):
+            await session.change(title=title)
 
 
 def _modes(session: AsyncSession) -> SessionModeState:

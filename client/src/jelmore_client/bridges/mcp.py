@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 
 from jelmore_client import Accepted, Answer, AsyncJelmore, AsyncSession, JelmoreError, NeedsAnswerError, Pending
 from jelmore_client.cli.choices import parts_of
+from jelmore_client.core.requests import title_of
 from jelmore_client.errors import SessionEndedError
 from jelmore_client.models import SessionInfo
 
@@ -126,13 +127,15 @@ class Tools:
     async def start_session(
         self,
         prompt: Annotated[str, Field(min_length=1, description="What the agent should do.")],
-        title: Annotated[str | None, Field(description="A short title for people.")] = None,
+        title: Annotated[
+            str | None, Field(description="A short title for people; default: the prompt's first line.")
+        ] = None,
         profile: Annotated[str | None, Field(description="A profile of the server.")] = None,
         model: Annotated[str | None, Field(description="The model; default: the server's.")] = None,
         wait_s: WaitS = 0,
     ) -> Turn:
         """Start a session in a fresh sandbox and send the first prompt."""
-        given: dict[str, Any] = {"title": title, "profile": profile, "model": model}
+        given: dict[str, Any] = {"title": title or title_of(prompt), "profile": profile, "model": model}
         session = await self._client.sessions.create(**{name: value for name, value in given.items() if value})
         return await self._wait(session, await session.send(prompt), wait_s)
 

@@ -276,8 +276,10 @@ class _Terminal:
 
     def _show_question(self, kind: str) -> None:
         part = self._conversation.question() if kind == "question" else None
+        shown = self._conversation.pending[0].title if part is not None and not self._conversation.answers else None
         for block in question_blocks(part) if part is not None else []:
-            self._printer.block(block)
+            if block.style != "asks" or block.text != shown:  # the title of a request with one question is that
+                self._printer.block(block)
 
     async def _read(self) -> None:
         unsent = ""

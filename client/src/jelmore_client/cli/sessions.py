@@ -1,7 +1,7 @@
 """Commands about sessions: run, attach, send, list, show, answer, end."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,8 +13,6 @@ from jelmore_client.cli.progress import working
 
 if TYPE_CHECKING:
     from jelmore_client import Answer, Jelmore, Pending, Session
-
-_TITLE_CHARACTERS: Final = 60
 
 
 @command("run")
@@ -42,7 +40,9 @@ def run(
         raise typer.BadParameter("ends the session when the command ends, and --detach lets it run", param_hint="--rm")
     if prompt == "-":
         prompt = sys.stdin.read()
-    title = title or ((prompt or "").strip().split("\n")[0][:_TITLE_CHARACTERS] or None)
+    from jelmore_client.core.requests import title_of
+
+    title = title or title_of(prompt)
     options: dict[str, Any] = {"title": title, "model": model, "permission_mode": permission_mode, "profile": profile}
     options |= {"network": network, "budget_usd": budget}
     given = {name: value for name, value in options.items() if value is not None}

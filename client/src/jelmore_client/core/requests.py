@@ -16,6 +16,7 @@ _MAX_DELAY_S: Final = 8.0
 _MAX_RETRY_AFTER_S: Final = 60.0
 _MOST_DOUBLINGS: Final = 10
 _TOO_MANY: Final = 429
+_TITLE_CHARACTERS: Final = 60
 _REFUSED_CODES: Final = frozenset({"draining", "stale"})
 
 API: Final = "/api/v1"
@@ -108,6 +109,11 @@ def send_input(
     text_or_blocks = prompt if isinstance(prompt, str) else [dict(each) for each in prompt]
     body = {"input": text_or_blocks, "id": input_id or new_id(), **({"expand": True} if expand else {})}
     return Request("POST", session_path(session_id, "input"), json=body, deadline=deadline)
+
+
+def title_of(prompt: str | None) -> str | None:
+    """Return the first line of a prompt as the title of its session, None without words."""
+    return (prompt or "").strip().split("\n")[0][:_TITLE_CHARACTERS].strip() or None
 
 
 def path_of(*parts: str) -> str:
