@@ -1,9 +1,11 @@
 """What every command of `jelmore` has, and the checks of `doctor`, without a server."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Mapping
 from email.utils import formatdate
@@ -16,7 +18,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from jelmore_client.cli import doctor, lists, machine, printing
+from jelmore_client.cli import doctor, files, lists, machine, printing
 from jelmore_client.cli.app import app
 from jelmore_client.cli.blocks import Block
 
@@ -325,3 +327,16 @@ def test_acp_into_a_file_says_that_an_editor_starts_it(tmp_path: Path) -> None:
             check=False,
         )
     assert (done.returncode, "docs/editors.md" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_copy_leaves_out_what_no_workspace_takes(tmp_path: Path) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "in" / "file").write_text("x")
+    for name, target in {"abs": "/etc/passwd", "up": "../x", "near": "file", "deep/far": "../../x"}.items():
+        (tmp_path / "in" / name).symlink_to(target)
+    os.mkfifo(tmp_path / "in" / "pipe")
+    left: list[str] = []
+    with tarfile.open(tmp_path / "packed.tar", "w") as archive:
+        archive.add(tmp_path / "in", arcname=".", filter=lambda entry: files._taken(entry, left))
+        taken = archive.getnames()
+    assert (sorted(left), sorted(taken)) == (["abs", "deep/far", "pipe", "up"], [".", "./deep", "./file", "./near"])

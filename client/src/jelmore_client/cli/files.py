@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jelmore_client.cli import local_git
 from jelmore_client.cli.app import FAILED, OK, UNKNOWN, USAGE, AsJson, command, connect, find
-from jelmore_client.cli.printing import print_json, print_table, say
+from jelmore_client.cli.printing import print_json, print_table, say, some
 from jelmore_client.cli.progress import working
 from jelmore_client.errors import NotFoundError
 
 if TYPE_CHECKING:
+    from tarfile import TarInfo
+
     from jelmore_client import Session
 
 Place = Annotated[str, typer.Argument(help="A local path, or SESSION:PATH below the workspace.")]
@@ -99,11 +102,24 @@ def _copy_in(session: "Session", given: str, path: str) -> int:
             working(f"packing {source}"),
             tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive,
         ):
-            archive.add(source.resolve(), arcname=".")
+            left: list[str] = []
+            archive.add(source.resolve(), arcname=".", filter=lambda entry: _taken(entry, left))
         packed.flush()
+        if left:
+            say(f"not copied, because a workspace takes no links that lead out of it and no devices: {some(left)}")
         with working(f"uploading {source}") as report:
             session.files.upload(Path(packed.name), path, extract="tar.gz", progress=report)
     return OK
+
+
+def _taken(entry: "TarInfo", left: list[str]) -> "TarInfo | None":
+    """Return an entry that a workspace takes; None for another one, whose name is added to `left`."""
+    name = entry.name.removeprefix("./")
+    outside = entry.issym() and local_git.leads_out(name, entry.linkname)
+    if not outside and (entry.isfile() or entry.isdir() or entry.issym() or entry.islnk()):
+        return entry
+    left.append(name)
+    return None
 
 
 def _kind_of(session: "Session", path: str) -> str | None:

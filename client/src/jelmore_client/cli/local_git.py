@@ -141,10 +141,11 @@ def _links_out(fresh: Path) -> tuple[str, ...]:
     """Return the symbolic links that lead to an absolute path, or out of the repository."""
     staged = (each.split("\t", 1) for each in run(fresh, "ls-files", "--stage", "-z").split("\0") if each)
     links = (name for mode, name in staged if mode.startswith("120000 "))
-    return tuple(name for name in links if _leads_out(name, str((fresh / name).readlink())))
+    return tuple(name for name in links if leads_out(name, str((fresh / name).readlink())))
 
 
-def _leads_out(name: str, target: str) -> bool:
+def leads_out(name: str, target: str) -> bool:
+    """Return whether a symbolic link of this name leads to an absolute path, or out of the folder that names it."""
     reached = os.path.normpath(os.path.join(os.path.dirname(name), target))  # noqa: PTH118, PTH120 - not of this disk
     return target.startswith("/") or "\\" in target or reached == ".." or reached.startswith("../")
 

@@ -30,6 +30,7 @@ _STYLES: Final[dict[str, tuple[str, str]]] = {
 
 
 _LATE_CONTROLS: Final = re.compile("[\x7f-\x9f]")
+_SHOWN_NAMES: Final = 5
 _LEAST_CELLS: Final = 12
 """A column is not cut below this width; a narrower terminal breaks the lines."""
 
@@ -154,6 +155,12 @@ def _one_line(value: str) -> str:
 def short(session_id: str) -> str:
     """Return the end of an id, which distinguishes sessions; the beginning is a time."""
     return session_id[-8:]
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first names, and how many there are more."""
+    more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+    return ", ".join(printable(name) for name in names[:_SHOWN_NAMES]) + more
 
 
 def age(moment: datetime | None) -> str:

@@ -1,6 +1,5 @@
 """What `jelmore run --repo` takes along, and what a session remembers of it."""
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from jelmore_client.cli import local_git
-from jelmore_client.cli.blocks import printable
 from jelmore_client.cli.contexts import ContextError
-from jelmore_client.cli.printing import say, short
+from jelmore_client.cli.printing import say, short, some
 from jelmore_client.cli.progress import working
 from jelmore_client.errors import JelmoreError
 
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
 
 _LOCAL_REPOSITORY: Final = "local_repository"
 """The name in a session's metadata of the commits that it was given: `start`, and `base` below uncommitted changes."""
-
-_SHOWN_NAMES: Final = 5
 
 Repo = Annotated[
     str | None,
@@ -81,12 +77,12 @@ def upload(session: "Session", local: local_git.Snapshot) -> None:
         if (local.top / ".gitmodules").exists():
             say("submodules stay here: their folders are empty in the session")
         if local.nested:
-            say(f"repositories inside of it stay here: {_some(local.nested)}")
+            say(f"repositories inside of it stay here: {some(local.nested)}")
         with ExitStack() as stack:
             with working("packing the repository"):
                 packed = stack.enter_context(local_git.packed(local))
             if packed.links:
-                say(f"links that lead out of the repository stay here: {_some(packed.links)}")
+                say(f"links that lead out of the repository stay here: {some(packed.links)}")
             with working("uploading the repository") as report:
                 session.files.upload(packed.archive, "", extract="tar.gz", progress=report)
     except BaseException:
@@ -96,12 +92,6 @@ def upload(session: "Session", local: local_git.Snapshot) -> None:
         except JelmoreError:
             say(f"session {session.id} could not be ended; 'jelmore rm {session.id}' ends it")
         raise
-
-
-def _some(names: Sequence[str]) -> str:
-    """Return the first names, and how many there are more."""
-    more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
-    return ", ".join(printable(name) for name in names[:_SHOWN_NAMES]) + more
 
 
 def hint(session: "Session") -> str:
