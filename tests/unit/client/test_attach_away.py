@@ -12,6 +12,7 @@ from prompt_toolkit.output import DummyOutput
 from jelmore_client import AsyncSession, ConnectionFailedError, Event, Pending
 from jelmore_client.cli import app as cli
 from jelmore_client.cli import attach as module
+from jelmore_client.cli.printing import Printer
 from jelmore_client.models import SessionInfo
 
 AWAY = ConnectionFailedError("http://test does not answer")
@@ -51,7 +52,7 @@ async def test_a_prompt_that_was_not_sent_is_there_again(
 ) -> None:
     monkeypatch.setattr(module, "_SLOW_S", 0.0)
     printed: list[str] = []
-    monkeypatch.setattr(module.Printer, "block", lambda _, block: printed.append(block.text))
+    monkeypatch.setattr(Printer, "block", lambda _, block: printed.append(block.text))
     talk = Talk()
     with create_pipe_input() as typed, create_app_session(input=typed, output=DummyOutput()):
         terminal = module._Terminal(cast("AsyncSession", talk))
@@ -72,7 +73,7 @@ async def test_a_prompt_that_was_not_sent_is_there_again(
 
 async def test_a_question_is_printed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     printed: list[str] = []
-    monkeypatch.setattr(module.Printer, "block", lambda _, block: printed.append(block.text))
+    monkeypatch.setattr(Printer, "block", lambda _, block: printed.append(block.text))
     parts = [{"question": name, "options": [{"label": "red"}]} for name in ("Which?", "And?")]
     with create_pipe_input() as typed, create_app_session(input=typed, output=DummyOutput()):
         terminal = module._Terminal(cast("AsyncSession", Talk()))
