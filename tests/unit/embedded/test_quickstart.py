@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jelmore.embedded.quickstart import QuickStartError, _welcome, plan, reachable
+from jelmore.embedded.quickstart import QuickStartError, _elsewhere, _welcome, plan, reachable
 from jelmore.embedded.service import reason_in
 from jelmore.settings import Settings
 
@@ -51,3 +51,22 @@ def test_of_a_log_in_json_the_error_alone_is_shown() -> None:
     ]
     assert reason_in("\n".join(lines)) == "postgres: restore the database"
     assert reason_in("FATAL: the port is taken\n7") == "FATAL: the port is taken\n7"
+
+
+@pytest.mark.parametrize(
+    ("listen", "url"),
+    [
+        ("0.0.0.0:8080", "http://127.0.0.1:8080"),
+        (":8080", "http://127.0.0.1:8080"),
+        ("[::]:8080", "http://[::1]:8080"),
+        ("192.168.1.7:8080", "http://192.168.1.7:8080"),
+    ],
+)
+def test_the_url_of_a_server_that_listens_everywhere_is_one_that_opens(listen: str, url: str, tmp_path: Path) -> None:
+    assert plan(Settings(_env_file=None, data_dir=tmp_path / "data", http_listen=listen), {}).url == url
+
+
+def test_the_address_for_a_phone_is_printed_where_the_server_listens_for_it() -> None:
+    assert _elsewhere("127.0.0.1:8080") == ""
+    said = _elsewhere("0.0.0.0:8080")
+    assert said == "" or (":8080   (from other devices" in said and "0.0.0.0" not in said)

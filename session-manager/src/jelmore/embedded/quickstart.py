@@ -53,6 +53,10 @@ class Plan:
     environment: Mapping[str, str]
 
 
+_EVERYWHERE: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
+"""Where this machine reaches a server that listens on all addresses: a browser does not open those names."""
+
+
 def plan(settings: Settings, environment: Mapping[str, str]) -> Plan:
     """Return the folders, addresses and the manager's environment. Raises QuickStartError. Writes nothing."""
     chosen = settings.model_fields_set
@@ -60,7 +64,7 @@ def plan(settings: Settings, environment: Mapping[str, str]) -> Plan:
     run_dir, instance = places(settings)
     listen = settings.http_listen if "http_listen" in chosen else DEFAULT_LISTEN
     host, _, port = listen.rpartition(":")
-    url = settings.public_url if "public_url" in chosen else f"http://{host or '127.0.0.1'}:{port}"
+    url = settings.public_url if "public_url" in chosen else f"http://{_EVERYWHERE.get(host, host)}:{port}"
     kept = dotenv_values(data_dir / "env").get("JELMORE_API_KEY") if (data_dir / "env").exists() else None
     api_key = settings.api_key.get_secret_value() if settings.api_key else kept or new_key()
     credentials = (settings.anthropic_api_key, settings.anthropic_auth_token, settings.claude_code_oauth_token)
@@ -219,7 +223,7 @@ def _welcome(plans: Plan) -> None:
     key = f"{plans.api_key}   (also in {env})" if sys.stdout.isatty() else f"in {env}, which only you can read"
     _say(
         f"""
-  URL       {plans.url}   (the dashboard; sign in with the key)
+  URL       {plans.url}   (the dashboard; sign in with the key){_elsewhere(plans.listen)}
   API key   {key}
   docs      {plans.url}/api/v1/docs
 
@@ -235,6 +239,20 @@ or, with nothing but HTTP:
 
 Ctrl-C stops everything; data stays in {_shown(plans.data_dir)}."""
     )
+
+
+def _elsewhere(listen: str) -> str:
+    """Return the line with the address for other devices of the network, if the server listens for them."""
+    host, _, port = listen.rpartition(":")
+    if host not in _EVERYWHERE or host == "[::]":
+        return ""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: it only chooses the address of this machine
+        except OSError:
+            return ""
+        address = probe.getsockname()[0]
+    return f"\n            http://{address}:{port}   (from other devices of this network, without TLS)"
 
 
 def _signals() -> asyncio.Event:
