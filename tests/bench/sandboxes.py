@@ -15,8 +15,9 @@ from jelmore.drivers.paths import new_key
 from jelmore.ports import SandboxSpec
 from jelmore.session.limits import Limits
 from tests.bench.world import World
+from tests.support.engine_relay import RUNNER_IMAGE
 
-IMAGE: Final = "jelmore/runner:latest"
+IMAGE: Final = RUNNER_IMAGE
 _WAIT_S: Final = 60
 
 # As the image's own entry point does it, with another program in the runner's place.

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import secrets
-import subprocess
 import sys
 
 from tests.chaos.faults import DOCKERD, FAULTS, Fault
@@ -12,7 +11,7 @@ from tests.chaos.long_hangs import LONG_HANGS
 from tests.chaos.notebook import Notebook
 from tests.chaos.report import report
 from tests.chaos.run import Run
-from tests.support.stack import ROOT
+from tests.support.stack_fixtures import make_runner_image
 
 _SPARE_SLOTS = 2
 
@@ -24,7 +23,7 @@ def main() -> int:
     length = "--once" if chosen.once else f"--minutes {chosen.minutes:g}"
     again = f"python -m tests.chaos --seed {seed} {length} --sessions {chosen.sessions}"
     if chosen.runtime == "docker":
-        subprocess.run(["scripts/runner-image"], cwd=ROOT, check=True, timeout=1200)
+        make_runner_image()
     notebook = Notebook(echo=True)
     notebook.say(again)
     installation = Installation(

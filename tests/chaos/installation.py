@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from tests.support.engine_relay import RUNNER_IMAGE
 from tests.support.stack import ROOT, docker, docker_lines, run, wait_for
 from tests.support.stack_quickstart import QuickStart, born, children, command, family
 
@@ -226,13 +227,13 @@ class Installation(QuickStart):
         words = ["run", "--rm", "--network", "none", "--user", "0", "--entrypoint", "sh"]
         volume = f"jelmore-{session_id}:/session:ro"
         act = f"test ! -e /session/{path} || cat /session/{path}"
-        return docker(*words, "--volume", volume, "jelmore/runner:latest", "-c", act)
+        return docker(*words, "--volume", volume, RUNNER_IMAGE, "-c", act)
 
     def stray_box(self, session_id: str) -> None:
         """Start a container that claims to be a session nobody made."""
         labels = [f"jelmore.session={session_id}", f"jelmore.instance={self.instance}", "jelmore.generation=1"]
         marks = [word for label in labels for word in ("--label", label)]
-        rest = ["--entrypoint", "sleep", "jelmore/runner:latest", "600"]
+        rest = ["--entrypoint", "sleep", RUNNER_IMAGE, "600"]
         docker("run", "--detach", "--network", "none", "--name", f"jelmore-{session_id}-1", *marks, *rest)
 
     def stray_route(self, session_id: str) -> None:

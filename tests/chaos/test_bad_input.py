@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import socketserver
-import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
@@ -19,23 +18,17 @@ import pytest_asyncio
 import redis.asyncio
 
 from tests.chaos.installation import Installation
-from tests.support.stack import ROOT, as_agent, docker, docker_lines, run
+from tests.support.engine_relay import RUNNER_IMAGE
+from tests.support.stack import as_agent, docker, docker_lines, run
 from tests.support.stack_client import SESSIONS, Api, Frame, eventually, talk_to
 from tests.support.stack_quickstart import command
 from tests.support.stack_stores import rows
 
 pytestmark = [pytest.mark.chaos, pytest.mark.docker, pytest.mark.timeout(180)]
 
-IMAGE = "jelmore/runner:latest"
 FILL = "/session/fill"
 SLOW_S = 60.0
 SLEEPY = {"idle_after_s": 1, "hibernate_after_s": 2}
-
-
-@pytest.fixture(scope="module")
-def runner_image() -> None:
-    """The image of session containers, from the sources as they are."""
-    subprocess.run(["scripts/runner-image"], cwd=ROOT, check=True, timeout=1200)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +83,7 @@ async def change(installation: Installation, sql: str, session_id: str) -> None:
 def on_volume(session_id: str, script: str) -> str:
     """Run a line of shell on a session's volume."""
     words = ["run", "--rm", "--network", "none", "--user", "0", "--entrypoint", "sh"]
-    return docker(*words, "--volume", f"jelmore-{session_id}:/session", IMAGE, "-c", script)
+    return docker(*words, "--volume", f"jelmore-{session_id}:/session", RUNNER_IMAGE, "-c", script)
 
 
 async def whole(api: Api, installation: Installation, session_id: str) -> list[Frame]:
@@ -266,7 +259,7 @@ def claim(installation: Installation, session_id: str, generation: int) -> str:
         f"jelmore.generation={generation}",
     ]
     marks = [word for label in labels for word in ("--label", label)]
-    rest = ["--network", "none", "--entrypoint", "sleep", IMAGE, "600"]
+    rest = ["--network", "none", "--entrypoint", "sleep", RUNNER_IMAGE, "600"]
     made = docker("create", "--name", f"jelmore-{session_id}-{generation}", *marks, *rest).strip()
     with suppress(AssertionError):  # the manager may be quicker, and have removed it already
         docker("start", made)

@@ -1,7 +1,6 @@
 """Every fault once in one run of a fixed seed: short enough for each change, and the same faults each time."""
 
 import gc
-import subprocess
 
 import pytest
 
@@ -11,16 +10,9 @@ from tests.chaos.long_hangs import HANGS_OF_EACH_CHANGE
 from tests.chaos.notebook import Notebook
 from tests.chaos.report import report
 from tests.chaos.run import Run
-from tests.support.stack import ROOT
 
 SEED = 20
 SESSIONS = 3
-
-
-@pytest.fixture(scope="module")
-def runner_image() -> None:
-    """The image of session containers, from the sources as they are."""
-    subprocess.run(["scripts/runner-image"], cwd=ROOT, check=True, timeout=1200)
 
 
 @pytest.mark.chaos

@@ -30,12 +30,17 @@ def running(stack: Stack) -> Iterator[Stack]:
             stack.discard()
 
 
-@pytest.fixture(scope="session")
-def runner_image() -> None:
-    """The image of session containers, from the sources as they are. `scripts/test-gvisor` has put it there already."""
+def make_runner_image() -> None:
+    """Build the image of session containers, unless another one is tried or `scripts/test-gvisor` has put it there."""
     if "TEST_ENGINE_HAS_IMAGE" in os.environ or "TEST_RUNNER_IMAGE" in os.environ:
         return
     subprocess.run(["scripts/runner-image"], cwd=ROOT, check=True, timeout=BUILD_S)
+
+
+@pytest.fixture(scope="session")
+def runner_image() -> None:
+    """The image of session containers, from the sources as they are."""
+    make_runner_image()
 
 
 @pytest.fixture(scope="session")

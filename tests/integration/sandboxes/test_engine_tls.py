@@ -26,7 +26,7 @@ from jelmore_engine_proxy.policy import Policy
 from jelmore_engine_proxy.proxy import EngineProxy
 from jelmore_engine_proxy.settings import Settings as ProxySettings
 from jelmore_engine_proxy.settings import own_seccomp
-from tests.support.engine_relay import ENGINE_SOCKET
+from tests.support.engine_relay import ENGINE_SOCKET, RUNNER_IMAGE
 from tests.support.stack import ROOT
 from tests.support.waiting import until
 
@@ -174,7 +174,7 @@ async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
 async def test_sandboxes_are_checked_over_tls_directly_and_through_the_proxy(
     before_the_engine: str, certificates: Path, tmp_path: Path, *, proxied: bool
 ) -> None:
-    address, image = EngineAddress(before_the_engine, tls=certificates / "client"), "jelmore/runner:latest"
+    address, image = EngineAddress(before_the_engine, tls=certificates / "client"), RUNNER_IMAGE
     policy = Policy("tls", tmp_path, frozenset({image}), own_seccomp())
     proxy = EngineProxy(ProxySettings(tmp_path / "p.sock", before_the_engine, certificates / "client", policy))
     if proxied:
