@@ -57,6 +57,14 @@ _CHECK_INTERVAL_S: Final = 0.25
 _PUSH_COPIES: Final = 3
 """A push holds the bundle, what is unpacked of it, and the index of that."""
 
+_GIT_MEMORY_BYTES: Final = 2 * 1024**3
+"""Address space of a git command: a few kilobytes of a bundle, which an agent makes, unpack to as much as they say."""
+
+_BOUNDED_GIT: Final = (
+    '{ echo 1000 >/proc/self/oom_score_adj; } 2>/dev/null; ulimit -c 0; ulimit -v "$1" && shift && exec git "$@"'
+)
+"""When memory is short, the kernel ends git, and not the gateway."""
+
 _MAX_PRINTED_BYTES: Final = 1024 * 1024
 """Limit of what a git command prints, which its server may choose: refs, and messages."""
 
@@ -201,19 +209,22 @@ class _Git:
 
     async def outcome(self, *arguments: str) -> tuple[int, str, str]:
         """Return the exit code of a command and what it prints. Raises RepositoryRefusedError beyond a bound."""
-        try:
-            process = await asyncio.create_subprocess_exec(
-                "git",
-                *arguments,
-                cwd=self.folder,
-                env=self._environment,
-                stdin=DEVNULL,
-                stdout=PIPE,
-                stderr=PIPE,
-                start_new_session=True,
-            )
-        except FileNotFoundError:
-            raise RepositoryRefusedError("repository: git is not installed where the gateway runs") from None
+        if shutil.which("git", path=self._environment.get("PATH")) is None:
+            raise RepositoryRefusedError("repository: git is not installed where the gateway runs")
+        process = await asyncio.create_subprocess_exec(
+            "/bin/sh",
+            "-c",
+            _BOUNDED_GIT,
+            "git",
+            str(_GIT_MEMORY_BYTES // 1024),
+            *arguments,
+            cwd=self.folder,
+            env=self._environment,
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=PIPE,
+            start_new_session=True,
+        )
         watch = asyncio.create_task(self._end_when_large(process), name="size of a fetch")
         try:
             out, errors = await asyncio.gather(_text_of(process, process.stdout), _text_of(process, process.stderr))
