@@ -175,3 +175,46 @@ async def test_ipv6_forms_of_inner_addresses_are_no_way_in(literal: str) -> None
             answer = await world.say(f"CONNECT {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             assert answer.startswith(b"HTTP/1.1 403 "), target
         assert world.internet.dialled == []
+
+
+async def test_a_session_with_many_connections_gets_no_more_than_one_with_a_single_one() -> None:
+    async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            while True:
+                writer.write(b"x" * 65536)
+                await writer.drain()
+
+    got = {"many": 0, "one": 0}
+
+    async def drain(whose: str, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            writer.write(GET)
+            while data := await reader.read(65536):
+                got[whose] += len(data)
+        finally:
+            await hang_up(writer)
+
+    async with internet("open") as world:
+        world.internet.host("fast.example")
+        await world.serve(pour, 80)
+        world.proxy.bandwidth.set_rate(4_000_000)
+        neighbour = Neighbour(world).session
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await world.proxy.serve(reader, writer, neighbour)
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server:
+            own = server.sockets[0].getsockname()[1]
+            readers = [asyncio.create_task(drain("many", world.port), name=f"many {each}") for each in range(12)]
+            readers.append(asyncio.create_task(drain("one", own), name="one"))
+            await asyncio.sleep(3)
+            neighbour.close()
+            for each in readers:
+                each.cancel()
+            await asyncio.wait(readers)
+    assert min(got.values()) > 1_000_000, got
+    assert 0.6 < got["one"] / got["many"] < 1.6, got
