@@ -17,10 +17,12 @@ from jelmore.control.relay import Relays
 from jelmore.control.runner_start import RunnerStart
 from jelmore.control.salvage import Salvage
 from jelmore.control.standstill import Standstill
+from jelmore.control.stuck_removals import StuckRemovals
 from jelmore.ports import ControlAddress, SandboxSpec
 from jelmore.session.acts import Act, HandOver, RecordFact, RequestEnd, Step, Wait, Warn
 from jelmore.session.errors import (
     ConflictError,
+    DependencyError,
     JelmoreError,
     RefusedError,
     StaleError,
@@ -74,6 +76,7 @@ class Reconciler:
         self._gateway = gateway
         self._salvage = Salvage(ports.sandboxes, relays, within_s=policy.salvage_timeout_s)
         self._starts = asyncio.Semaphore(concurrent_starts)
+        self._removals = StuckRemovals()
         self._stop_grace_s = stop_grace_s
         self._hot_tail_ttl_s = hot_tail_ttl_s
         self._runner_start = runner_start
@@ -265,7 +268,14 @@ class Reconciler:
             self._salvage.mark_complete(session)
         elif session.ended:  # last chance to store journaled output that was not relayed
             await self._salvage.store_rest(session, None)
-        await self._ports.sandboxes.remove(sandbox.id)
+        try:
+            await self._ports.sandboxes.remove(sandbox.id)
+        except DependencyError as error:
+            if (draft := self._removals.failed(sandbox, error)) is not None:
+                await self._save(session, session, [draft])
+                self._removals.reported(sandbox)
+            raise
+        self._removals.removed(sandbox)
         self._gateway.withdraw(session.id, sandbox.generation)
 
     async def _start(self, session: Session) -> float:
