@@ -35,6 +35,9 @@ MAX_BODY_BYTES: Final = 256 * 1024
 """A sandbox's configuration is about 20 KiB, most of it the list of system calls."""
 
 CAPABILITIES: Final = frozenset({"KILL", "SETGID", "SETPCAP", "SETUID"})
+ROOT: Final = "0:0"
+"""With the capabilities above, and only until the runner has become a user of its own."""
+
 NO_NEW_PRIVILEGES: Final = "no-new-privileges"
 MAX_PIDS: Final = 1_000_000
 MAX_OPEN_FILES: Final = 1_048_576
@@ -159,6 +162,7 @@ def _is_ulimits(value: Any) -> bool:
 
 _CONTAINER: Final[Mapping[str, _Check]] = {
     "Image": _is_text,
+    "User": _is(ROOT),
     "Hostname": _matches(_HOSTNAME),
     "Labels": _is_map,
     "Env": _list_of(_matches(_ENV), 8),

@@ -155,7 +155,7 @@ REFUSED: Final[dict[str, tuple[Change, str]]] = {
     "a list of images": (top("Image", [IMAGE]), "Image"),
     "a command": (top("Cmd", ["sh"]), "Cmd"),
     "an entry point": (top("Entrypoint", ["/bin/sh"]), "Entrypoint"),
-    "a user": (top("User", "0"), "User"),
+    "a user": (top("User", "1000"), "User"),
     "a health check": (top("Healthcheck", {"Test": ["CMD", "sh"]}), "Healthcheck"),
     "volumes of its own": (top("Volumes", {"/host": {}}), "Volumes"),
     "a network": (top("NetworkingConfig", {"EndpointsConfig": {"host": {}}}), "NetworkingConfig"),

@@ -75,6 +75,9 @@ _STATES: Final = {
 }
 
 
+ROOT: Final = "0:0"
+"""The user and the group with which a sandbox starts."""
+
 SKILLS_ROOT: Final = "/opt/skills"
 SKILLS: Final = f"{SKILLS_ROOT}/.claude/skills"
 """Where Claude Code looks for skills in a folder that is added to its own. The agent may not enter `/jelmore`."""
@@ -150,6 +153,9 @@ def container_config(
     marks = {GENERATION: str(spec.generation), KEY: folder.name, **({AHEAD: "1"} if spec.ahead else {})}
     return {
         "Image": image,
+        # bin/runner becomes `runner` and starts the agent as `agent`, which only root can: an image made from ours
+        # may name another user for what it installs.
+        "User": ROOT,
         "Hostname": f"s-{str(session_id)[:8]}",
         "Labels": labels(session_id, instance, marks),
         "Env": [
