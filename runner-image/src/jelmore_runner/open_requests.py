@@ -13,6 +13,7 @@ from jelmore_protocol.frames import ErrorCode
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.journal import Entry, Journal
 from jelmore_runner.pending_requests import Question, Waiter, answered, check_modes, egress_question, resolved
+from jelmore_runner.request_bounds import CODE, RequestBounds
 from jelmore_runner.state import Asked, Fact, Resolved
 
 
@@ -31,14 +32,21 @@ class OpenRequests:
         self._journal = journal
         self._apply = apply
         self._waiters: dict[str, Waiter] = {}
+        self._bounds = RequestBounds()
 
     async def ask(self, question: Question) -> PermissionAnswer:
         """Journal a request, wait for the first answer, and return it once it is durable.
 
-        With `answer_within_s`, it is denied when nobody answers in time. Cancelled when Claude Code withdraws it.
+        With `answer_within_s`, it is denied when nobody answers in time. One too many is denied at once, unasked.
+        Cancelled when Claude Code withdraws it.
         """
         loop, within_s = asyncio.get_running_loop(), self.answer_within_s
         pending = question.pending(datetime.now(UTC) + timedelta(seconds=within_s) if within_s else None)
+        why = self._bounds.refusal(len(self._waiters), len(pending.model_dump_json()), loop.time())
+        if why is not None:
+            if (text := self._bounds.report(why, loop.time())) is not None:
+                self._journal.put((EventKind.ERROR, {"code": CODE, "message": text}))
+            return PermissionAnswer(decision="deny", message=f"Nobody was asked: {why}.")
         request_id = pending.request_id
         waiter = self._open(question, pending)
         timer = loop.call_later(within_s, self._expire, request_id) if within_s else None

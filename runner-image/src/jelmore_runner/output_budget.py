@@ -92,7 +92,12 @@ def budget_of(used_bytes: int, limits: OutputLimits | None) -> OutputBudget:
 
 
 def counts(kind: EventKind, data: Mapping[str, Any]) -> bool:
-    """Return whether an event may be cut. The end of a turn and a request for an answer never are."""
+    """Return whether an event may be cut. The end of an input's turn and a request for an answer never are.
+
+    An input has one end, and `request_bounds` bounds requests. Turns without an input may end as often as whatever runs
+    as the agent's user says.
+    """
     message = data.get("message")
-    is_result = isinstance(message, Mapping) and message.get("type") == "result"
-    return kind in _COUNTED and not is_result
+    if kind is EventKind.TURN_ENDED or (isinstance(message, Mapping) and message.get("type") == "result"):
+        return data.get("input_id") is None
+    return kind in _COUNTED

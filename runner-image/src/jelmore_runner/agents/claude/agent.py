@@ -353,7 +353,7 @@ class Agent:
         return Ending(True, self.connection.start.resume, code, self._last_words(failure))
 
     def _last_words(self, failure: BaseException | None) -> str:
-        return "\n".join([*self.connection.stderr, *([str(failure)] if failure else [])])[-4000:]
+        return "\n".join([*self.connection.stderr.lines, *([str(failure)] if failure else [])])[-4000:]
 
 
 def _fail(job: _Job, code: ErrorCode, text: str) -> None:

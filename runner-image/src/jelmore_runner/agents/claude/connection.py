@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +15,7 @@ from jelmore_runner.agents.claude.hooks import Observer, build_hooks
 from jelmore_runner.agents.claude.mirror import Mirror
 from jelmore_runner.agents.claude.options import Launch, Start, build_options
 from jelmore_runner.agents.claude.rehearsal import Rehearsal
+from jelmore_runner.agents.claude.standard_error import StandardError
 from jelmore_runner.transcripts import NotKeptError
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 START_DEADLINE_S: Final = 90.0
 END_DEADLINE_S: Final = 25.0  # the SDK's own sequence of close, TERM and KILL takes up to about 20 s
-STDERR_LINES: Final = 100
 
 
 class Callbacks:
@@ -92,7 +91,7 @@ class Connection:
     launch: Launch
     start: Start
     callbacks: Callbacks = field(default_factory=Callbacks)
-    stderr: deque[str] = field(default_factory=lambda: deque(maxlen=STDERR_LINES))
+    stderr: StandardError = field(default_factory=StandardError)
     connected: bool = False
     unasked_mode: str | None = None  # Claude Code reports this change of its mode, which belongs to its start
     earlier: list[Any] = field(default_factory=list)  # messages of its start that were read before there was a session
@@ -131,7 +130,7 @@ class Connection:
                 self.start,
                 can_use_tool=self.callbacks.ask,
                 hooks=build_hooks(self.callbacks.observe),
-                stderr=self._collect_stderr,
+                stderr=self.stderr.take,
                 store=self.callbacks,  # type: ignore[arg-type]  # the SDK looks for the optional methods itself
             )
         )
@@ -177,10 +176,6 @@ class Connection:
         process = self.process
         if process is not None and process.returncode is None:
             processes.send(signal.SIGKILL, [process.pid, *processes.descendants(process.pid)])
-
-    def _collect_stderr(self, line: str) -> None:
-        self.stderr.append(line[:2000])
-        print(f"claude: {line}", flush=True)  # noqa: T201 - the container's log
 
 
 async def _cancel_after(stopped: Callable[[], Awaitable[None]], scope: anyio.CancelScope) -> None:
