@@ -20,7 +20,7 @@ from jelmore_protocol.events import EventKind, utc_text
 from jelmore_protocol.frames import ErrorCode
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.journal_file import JournalFile
-from jelmore_runner.output_budget import OPTIONAL, OUTLINE_BYTES, OutputBudget, counts
+from jelmore_runner.output_budget import OPTIONAL, OUTLINE_BYTES, OutputBudget, Pace, counts
 from jelmore_runner.serialize import cut, encode
 
 MAX_PENDING: Final = 1_000
@@ -33,6 +33,7 @@ CHUNK_LINES: Final = 500
 DURABLE_DEADLINE_S: Final = 8.0
 """Below the 10 s that a manager waits: else it reports "no answer" in place of why the disk takes nothing."""
 
+LONGEST_PAUSE_S: Final = 5.0
 RETRY_S: Final = (0.1, 0.25, 0.5, 1.0, 2.0)  # the last one repeats
 _MAX_UTF8_BYTES: Final = 4  # of one character
 
@@ -61,6 +62,7 @@ class Journal:
     last: int = 0  # the newest event that has a number
     budget: OutputBudget = field(default_factory=OutputBudget)
     now_s: Callable[[], float] = time.monotonic
+    _pace: Pace = field(default_factory=Pace)
     _pending: deque[Line] = field(default_factory=deque)
     _pending_bytes: int = 0
     _ring: deque[tuple[int, str]] = field(default_factory=deque)
@@ -134,9 +136,11 @@ class Journal:
             raise RefusedError(ErrorCode.UNAVAILABLE, f"{reason}; it may still take effect") from None
 
     async def room(self) -> None:
-        """Return once `has_room` is true."""
+        """Return once `has_room` is true, and the events do not follow each other too fast."""
         while not self.has_room:
             await self._changed.wait()
+        if pause_s := self._pace.pause_s(self.last, self.now_s()):
+            await asyncio.sleep(min(pause_s, LONGEST_PAUSE_S))
 
     async def run(self) -> None:
         """Write until cancelled. A batch that is being written is completed by its thread and is then on the disk."""

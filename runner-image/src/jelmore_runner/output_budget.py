@@ -15,6 +15,8 @@ from jelmore_protocol.events import EventKind
 TOTAL_BYTES: Final = DEFAULT_OUTPUT_LIMITS.total_bytes
 BYTES_PER_S: Final = DEFAULT_OUTPUT_LIMITS.bytes_per_s
 BURST_BYTES: Final = 64 * 1024 * 1024
+BURST_EVENTS: Final = 20_000
+EVENTS_PER_S: Final = 1_000.0
 OUTLINE_BYTES: Final = 2048
 CODE: Final = "output_limited"
 
@@ -81,6 +83,26 @@ class OutputBudget:
             "used_bytes": self.used_bytes,
             "limit_bytes": limit,
         }
+
+
+@dataclass(slots=True)
+class Pace:
+    """How fast events may follow each other: `BURST_EVENTS` at once, and `EVENTS_PER_S` after that.
+
+    Small events are never cut, so without it a program that prints them without end would keep manager and database
+    busy, which all sessions share. It loses nothing: whoever prints waits.
+    """
+
+    _room: float = BURST_EVENTS
+    _room_at_s: float = 0.0
+    _seen: int | None = None
+
+    def pause_s(self, last: int, now_s: float) -> float:
+        """Return how many seconds to wait before the next event, after the one with the number `last`."""
+        came, self._seen = last - (last if self._seen is None else self._seen), last
+        passed_s, self._room_at_s = now_s - self._room_at_s, now_s
+        self._room = min(BURST_EVENTS, self._room + passed_s * EVENTS_PER_S) - came
+        return max(0.0, -self._room / EVENTS_PER_S)
 
 
 def budget_of(used_bytes: int, limits: OutputLimits | None) -> OutputBudget:

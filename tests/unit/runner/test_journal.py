@@ -14,7 +14,7 @@ from jelmore_protocol.events import Event, EventKind
 from jelmore_runner.hub import Hub, Subscriber
 from jelmore_runner.journal import Journal
 from jelmore_runner.journal_file import JournalFile, SystemDisk, open_journal_file
-from jelmore_runner.output_budget import OutputBudget, budget_of
+from jelmore_runner.output_budget import BURST_EVENTS, EVENTS_PER_S, OutputBudget, Pace, budget_of
 
 DEADLINE_S = 60  # with the coverage tool and other work on the machine
 
@@ -362,3 +362,34 @@ def test_the_limits_of_a_deployment_take_the_place_of_the_runners_own() -> None:
     chosen = budget_of(5, OutputLimits(total_bytes=1000, bytes_per_s=7))
     assert (chosen.used_bytes, chosen.total_bytes, chosen.bytes_per_s, chosen.burst_bytes) == (5, 1000, 7, 1000)
     assert budget_of(5, None) == OutputBudget(5)
+
+
+def test_events_that_follow_each_other_too_fast_wait_and_a_burst_does_not() -> None:
+    pace = Pace()
+    assert pace.pause_s(500, 0.0) == 0, "what an earlier run journaled counts for nothing"
+    assert pace.pause_s(500 + BURST_EVENTS, 0.0) == 0
+    assert pace.pause_s(500 + BURST_EVENTS + 100, 0.0) == pytest.approx(100 / EVENTS_PER_S)
+    assert pace.pause_s(500 + BURST_EVENTS + 100, 1.0) == 0
+    assert pace.pause_s(500 + BURST_EVENTS + 100 + 2 * BURST_EVENTS, 3600.0) == pytest.approx(
+        BURST_EVENTS / EVENTS_PER_S
+    ), "an hour saves up no more than one burst"
+
+
+async def test_who_prints_small_events_without_end_is_slowed_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept = list[float]()
+    async with running(tmp_path / "j") as journal:
+        clock = [0.0]
+        journal.now_s = lambda: clock[0]
+
+        async def sleep(seconds: float) -> None:
+            slept.append(seconds)
+            clock[0] += seconds
+
+        monkeypatch.setattr("jelmore_runner.journal.asyncio.sleep", sleep)
+        for _ in range(BURST_EVENTS + 3000):
+            await journal.room()
+            journal.put((EventKind.SAID, {"text": "x"}))
+        monkeypatch.undo()
+    assert sum(slept) == pytest.approx(3000 / EVENTS_PER_S, rel=0.1)

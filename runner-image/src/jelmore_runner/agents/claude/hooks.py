@@ -22,6 +22,7 @@ class Observer:
     async def __call__(self, hook_input: Any, tool_use_id: str | None, context: Any) -> Any:  # noqa: ARG002
         """Journal a change of directory or of a file. Returns an empty result, which allows the call."""
         if isinstance(hook_input, dict):
+            await self._session.journal.room()
             if hook_input.get("hook_event_name") == "PreToolUse" and self._session.before_tool is not None:
                 await self._session.before_tool()
             self._report_directory(hook_input)
