@@ -45,10 +45,10 @@ async def test_a_sandbox_that_is_not_removed_is_an_event_and_the_end_comes_when_
     await asyncio.sleep(10 * STUCK_AFTER_S)
     events = harness.world.store.kept_events[session_id]
     errors = [each.payload for each in events if each.type == EventType.ERROR_RECEIVED]
-    told, *more = [each for each in errors if each["code"] == CODE]
+    reported, *more = [each for each in errors if each["code"] == CODE]
     assert more == [], "once, however often it is tried"
-    assert "is still being removed" in told["message"]
-    assert told["container_id"] in told["message"]
+    assert "is still being removed" in reported["message"]
+    assert reported["container_id"] in reported["message"]
     assert machine.tries > 10
     if not lost:
         record = await harness.record(session_id)

@@ -378,13 +378,13 @@ def test_events_that_follow_each_other_too_fast_wait_and_a_burst_does_not() -> N
 async def test_who_prints_small_events_without_end_is_slowed_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slept = list[float]()
+    paused_s = list[float]()
     async with running(tmp_path / "j") as journal:
         clock = [0.0]
         journal.now_s = lambda: clock[0]
 
         async def sleep(seconds: float) -> None:
-            slept.append(seconds)
+            paused_s.append(seconds)
             clock[0] += seconds
 
         monkeypatch.setattr("jelmore_runner.journal.asyncio.sleep", sleep)
@@ -392,4 +392,4 @@ async def test_who_prints_small_events_without_end_is_slowed_down(
             await journal.room()
             journal.put((EventKind.SAID, {"text": "x"}))
         monkeypatch.undo()
-    assert sum(slept) == pytest.approx(3000 / EVENTS_PER_S, rel=0.1)
+    assert sum(paused_s) == pytest.approx(3000 / EVENTS_PER_S, rel=0.1)

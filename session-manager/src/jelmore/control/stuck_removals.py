@@ -1,4 +1,4 @@
-"""Notices a sandbox that its engine does not remove, so that an operator hears of it once.
+"""Notices a sandbox that its engine does not remove, so that it is reported once.
 
 The removal is repeated for as long as it takes, by the reconciler and by the sweep. Until it succeeds, the session's
 slot stays taken and no other sandbox of the session starts: two would write to one volume.
