@@ -17,7 +17,7 @@ from jelmore.bootstrap.drivers import make_sandboxes
 from jelmore.drivers import postgres_backup
 from jelmore.drivers.docker_engine import DockerEngine, EngineAddress
 from jelmore.drivers.migrations import create_database, migrate
-from jelmore.drivers.volume_backup import DockerVolumes, LocalVolumes, Volumes
+from jelmore.drivers.volume_backup import DockerVolumes, LocalVolumes, TooLargeError, Volumes
 from jelmore.quick_start import owns_database
 from jelmore.serve import ask_health
 from jelmore.session.errors import DependencyError, RefusedError
@@ -33,6 +33,7 @@ async def backup(settings: Settings, target: Path, say: Say) -> None:
     """Write the database and every workspace into one tar file. Managers may run; drain them for a quiet moment.
 
     The database comes first: what a session does afterwards is in its journal, and is read from there after a restore.
+    A workspace for which there is no room is left out; the backup is written all the same, then RefusedError names it.
     """
     if target.exists():
         raise RefusedError("backup", f"{target} exists already")
@@ -49,15 +50,29 @@ async def backup(settings: Settings, target: Path, say: Say) -> None:
                     archive.add(folder / f"{table}.copy", f"database/{table}.copy")
                 sessions = await volumes.kept()
                 _check_complete(settings, set(sessions), await postgres_backup.live_sessions(url), say)
+                file, left_out = folder / "volume.tar", list[UUID]()
                 for session_id in sessions:
-                    file = folder / "volume.tar"
-                    await volumes.save(session_id, file)
-                    archive.add(file, f"volumes/{session_id}.tar")
+                    most_bytes = _room(settings, folder)
+                    try:
+                        await volumes.save(session_id, file, most_bytes)
+                        archive.add(file, f"volumes/{session_id}.tar")
+                        say(f"workspace: {session_id}")
+                    except TooLargeError:
+                        left_out.append(session_id)
+                        say(
+                            f"workspace left out: {session_id}: larger than {most_bytes} bytes, for which there is room"
+                        )
                     file.unlink()
-                    say(f"workspace: {session_id}")
-                _add_manifest(archive, folder, {**saved, **_about(settings), "volumes": list(map(str, sessions))})
+                kept = [str(session_id) for session_id in sessions if session_id not in left_out]
+                _add_manifest(archive, folder, {**saved, **_about(settings), "volumes": kept})
             partial.chmod(0o600)  # it holds the signing key
             partial.rename(target)
+            if left_out:
+                raise RefusedError(
+                    "backup",
+                    f"{target} is written without the workspaces of {', '.join(map(str, left_out))}: there is no room "
+                    "for them; a file with holes counts as its whole size",
+                )
     finally:
         await volumes.close()
 
@@ -144,6 +159,11 @@ async def uninstall(settings: Settings, say: Say, *, really: bool, data: bool) -
                 await postgres_backup.drop(settings.database_url.get_secret_value())
             except DependencyError as error:
                 say(f"the database stays: {error}")
+
+
+def _room(settings: Settings, folder: Path) -> int:
+    """Return how many bytes one workspace may have: it is there twice, and the host keeps what sessions need."""
+    return max(0, shutil.disk_usage(folder).free - settings.min_free_disk_bytes) // 2
 
 
 def _check_complete(settings: Settings, there: AbstractSet[UUID], live: AbstractSet[UUID], say: Say) -> None:

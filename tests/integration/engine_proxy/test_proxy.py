@@ -182,7 +182,7 @@ async def test_a_workspace_is_saved_and_restored_through_it(world: World, tmp_pa
     volumes = DockerVolumes(world.behind, image=IMAGE, instance=world.instance)
     await world.sandboxes.start(spec)
 
-    await volumes.save(spec.session_id, tmp_path / "saved.tar")
+    await volumes.save(spec.session_id, tmp_path / "saved.tar", 2**30)
     assert (tmp_path / "saved.tar").stat().st_size > 1024
     sandbox = await observed(world.sandboxes, spec)
     await refused(_put(world, sandbox.id, tmp_path / "saved.tar"), "never started")
@@ -190,7 +190,7 @@ async def test_a_workspace_is_saved_and_restored_through_it(world: World, tmp_pa
     await world.sandboxes.erase(spec.session_id)
     await volumes.restore(spec.session_id, tmp_path / "saved.tar")
     assert await world.sandboxes.has_workspace(spec.session_id)
-    await volumes.save(spec.session_id, tmp_path / "again.tar")
+    await volumes.save(spec.session_id, tmp_path / "again.tar", 2**30)
     assert (tmp_path / "again.tar").stat().st_size == (tmp_path / "saved.tar").stat().st_size
 
 

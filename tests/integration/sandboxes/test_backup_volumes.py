@@ -16,7 +16,7 @@ from jelmore.drivers.docker_workspaces import DockerWorkspaces
 from jelmore.drivers.paths import RunPaths
 from jelmore.drivers.postgres_backup import drop
 from jelmore.drivers.postgres_store import PostgresStore
-from jelmore.drivers.volume_backup import DockerVolumes
+from jelmore.drivers.volume_backup import DockerVolumes, TooLargeError
 from jelmore.embedded import Postgres
 from jelmore.session.agent_uids import AGENT_UIDS
 from jelmore.session.errors import RefusedError
@@ -97,7 +97,10 @@ async def test_volumes_come_back_into_an_empty_engine(
     said: list[str] = []
     try:
         await volumes.restore(session.id, _volume_of_a_session(tmp_path))
-        await volumes.save(session.id, tmp_path / "before.tar")
+        await volumes.save(session.id, tmp_path / "before.tar", 2**30)
+        with pytest.raises(TooLargeError):
+            await volumes.save(session.id, tmp_path / "part.tar", 10_000)
+        assert (tmp_path / "part.tar").stat().st_size <= 10_000
         await backup(_settings(database_url, run_paths.run_dir, first), file, said.append)
         assert f"workspace: {session.id}" in said
         await _remove(engine, session.id)
@@ -111,7 +114,7 @@ async def test_volumes_come_back_into_an_empty_engine(
         restored = DockerVolumes(engine, image=IMAGE, instance=second)
         assert await restored.kept() == [session.id]
         assert not await DockerWorkspaces(engine, first).exists(session.id)
-        await restored.save(session.id, tmp_path / "after.tar")
+        await restored.save(session.id, tmp_path / "after.tar", 2**30)
         assert _described(tmp_path / "after.tar") == _described(tmp_path / "before.tar")
         assert _described(tmp_path / "after.tar")["session/state/journal.jsonl"][1:4] == (0o600, 10001, 10001)
         agents = _described(tmp_path / "after.tar")["session/workspace"]

@@ -1,7 +1,10 @@
 """A backup restored on an empty machine continues the sessions; an installation is removed by one command."""
 
+import json
+import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import asyncpg
@@ -89,6 +92,30 @@ def test_a_backup_is_restored_elsewhere_and_uninstall_leaves_nothing(tmp_path: P
         for stack in (first, second):
             stack.stop()
             stack.discard()
+
+
+def test_a_workspace_with_a_sparse_terabyte_is_left_out_and_named(tmp_path: Path) -> None:
+    file, stack = tmp_path / "jelmore.tar", LocalStack(JELMORE_RUNTIME="local")
+    try:
+        stack.start()
+        with stack.client() as http:
+            good, bad = (http.post("/api/v1/sessions", json={}).json()["id"] for _ in range(2))
+            with (stack.data_dir / "local" / bad / "session" / "workspace" / "big").open("wb") as big:
+                big.truncate(2**40)
+            reserve = str(shutil.disk_usage(tmp_path).free - 512 * 2**20)
+            settings = {"DATABASE_URL": stack.database_url(), "JELMORE_MIN_FREE_DISK_BYTES": reserve}
+            saved = command(stack, "backup", str(file), **settings)
+        assert saved.returncode == 1, saved.stderr
+        assert f"without the workspaces of {bad}" in saved.stderr
+        assert f"workspace: {good}" in saved.stdout
+        with tarfile.open(file) as archive:
+            assert [name for name in archive.getnames() if name.startswith("volumes/")] == [f"volumes/{good}.tar"]
+            manifest = archive.extractfile("manifest.json")
+            assert manifest is not None
+            assert json.load(manifest)["volumes"] == [good]
+    finally:
+        stack.stop()
+        stack.discard()
 
 
 async def test_every_table_is_saved_and_loaded(database_url: str, postgres_server: Postgres, tmp_path: Path) -> None:

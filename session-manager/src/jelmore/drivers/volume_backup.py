@@ -6,7 +6,7 @@ import tarfile
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, Self, cast
 from uuid import UUID
 
 from jelmore.drivers.docker_config import labels, reader_config, volume_name
@@ -18,14 +18,43 @@ _MOUNT: Final = "/session"
 _RESTORE_S: Final = 3600.0
 
 
+class TooLargeError(Exception):
+    """A workspace is larger than there is room for."""
+
+
+class _BoundedFile:
+    """A new file of at most so many bytes. An agent may have a sparse file of terabytes, which costs it nothing."""
+
+    def __init__(self, path: Path, most_bytes: int) -> None:
+        self._file = path.open("wb")
+        self._left = most_bytes
+
+    def write(self, data: bytes) -> int:
+        """Write. Raises TooLargeError."""
+        self._left -= len(data)
+        if self._left < 0:
+            raise TooLargeError
+        return self._file.write(data)
+
+    def tell(self) -> int:
+        """Return how many bytes were written."""
+        return self._file.tell()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
 class Volumes(Protocol):
     """The workspaces of an installation."""
 
     async def kept(self) -> Sequence[UUID]:
         """Return the sessions that have a workspace."""
 
-    async def save(self, session_id: UUID, target: Path) -> None:
-        """Write a workspace into a tar file."""
+    async def save(self, session_id: UUID, target: Path, most_bytes: int) -> None:
+        """Write a workspace into a tar file. Raises TooLargeError above `most_bytes`, and leaves a part then."""
 
     async def taken(self) -> Collection[UUID]:
         """Return the sessions whose workspace would have to be replaced, of other installations too."""
@@ -50,13 +79,13 @@ class DockerVolumes:
         """Return the sessions that have a volume."""
         return await self._workspaces.kept()
 
-    async def save(self, session_id: UUID, target: Path) -> None:
-        """Write a volume into a tar file, with owners and modes."""
+    async def save(self, session_id: UUID, target: Path, most_bytes: int) -> None:
+        """Write a volume into a tar file, with owners and modes. Raises TooLargeError."""
         async with self._mounted(session_id) as container:
             pieces = self._engine.pieces(f"containers/{container}/archive", params={"path": _MOUNT})
             try:
                 async with aclosing(pieces):
-                    with target.open("wb") as file:
+                    with _BoundedFile(target, most_bytes) as file:
                         async for piece in pieces:
                             await asyncio.to_thread(file.write, piece)
             except EngineError as error:
@@ -122,11 +151,14 @@ class LocalVolumes:
         names = [entry.name for entry in self._root.iterdir()] if self._root.is_dir() else []
         return sorted(UUID(name) for name in names if _is_id(name))
 
-    async def save(self, session_id: UUID, target: Path) -> None:
-        """Write the folder into a tar file. Sockets are left out: tar cannot hold them."""
+    async def save(self, session_id: UUID, target: Path, most_bytes: int) -> None:
+        """Write the folder into a tar file. Sockets are left out: tar cannot hold them. Raises TooLargeError."""
 
         def write() -> None:
-            with tarfile.open(target, "w") as archive:
+            with (
+                _BoundedFile(target, most_bytes) as file,
+                tarfile.open(fileobj=cast("Any", file), mode="w") as archive,
+            ):
                 archive.add(self._root / str(session_id), arcname="session")
 
         await asyncio.to_thread(write)
