@@ -5,7 +5,7 @@ from typing import Final
 
 from jelmore.session.output import MAX_STORED_LINE_BYTES, Output, parse, parse_envelope, unreadable
 
-_NUMBERED: Final = re.compile(rb'\{"type":"event","seq":([0-9]{1,16}),')
+_NUMBERED: Final = re.compile(rb'\{"type":"event","seq":([1-9][0-9]{0,15}),')
 _MAX_HEAD_BYTES: Final = 256
 
 
