@@ -175,6 +175,22 @@ async def test_trouble_is_retried_with_growing_pauses_and_stays_with_its_key() -
     await bench.tasks.close()
 
 
+async def test_what_fails_for_a_day_is_still_retried() -> None:
+    """2.0**1024 is no float: a key whose work failed 1,025 times in a row was never worked on again."""
+    day_s = 24 * 3600.0
+
+    async def work(_: UUID) -> None:
+        if asyncio.get_running_loop().time() < day_s:
+            raise DependencyError("postgres", "is away")
+
+    bench = Bench(work)
+    bench.queue.add(A)
+    await asyncio.sleep(day_s + 30)
+    assert len(bench.done) > 5_000
+    assert bench.done[-1][1] >= day_s, "worked on after the outage"
+    await bench.tasks.close()
+
+
 async def test_superseded_entries_do_not_pile_up() -> None:
     """A busy session is added at once again and again, while its timer is far away."""
 

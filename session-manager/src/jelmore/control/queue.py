@@ -15,6 +15,9 @@ _log = structlog.get_logger(__name__)
 
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 15.0
+_MAX_DOUBLINGS: Final = 16
+"""Of the pause. Without a bound, 2**1024 of them do not fit into a float: after 4 hours without PostgreSQL."""
+
 _SPARE_ENTRIES: Final = 64
 _SLOW_S: Final = 1.0
 """Work that lasts longer gives its slot to others: it waits for something that hangs, such as a sandbox."""
@@ -116,7 +119,7 @@ class WorkQueue:
             if isinstance(error, asyncio.CancelledError) and was_asked_to_end():
                 raise
             count = self._failures[session_id] = self._failures.get(session_id, 0) + 1
-            again_s = min(_FIRST_PAUSE_S * 2 ** (count - 1), _LONGEST_PAUSE_S)
+            again_s = min(_FIRST_PAUSE_S * 2 ** min(count - 1, _MAX_DOUBLINGS), _LONGEST_PAUSE_S)
             expected = isinstance(error, JelmoreError)
             _log.warning(
                 "reconcile_failed",

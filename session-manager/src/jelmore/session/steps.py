@@ -145,7 +145,7 @@ def _start(session: Session, world: World, now: datetime, policy: Policy) -> Ste
     if late := _too_late(session, world, now, policy, "the container could not be started"):
         return late
     if session.restarted_at is not None:
-        pause_s = min(policy.restart_backoff_s * 2 ** (session.restarts - 1), policy.start_timeout_s / 2)
+        pause_s = min(policy.restart_backoff_s * 2 ** min(session.restarts - 1, 16), policy.start_timeout_s / 2)
         pause = pause_s - seconds_between(session.restarted_at, now)
         if session.restarts and pause > 0:
             return Wait(pause)
