@@ -10,6 +10,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -112,15 +113,21 @@ def key_reader(environ: Mapping[str, str], state_dir: Path) -> Callable[[], Sequ
 
 
 def _make_key(path: Path) -> None:
-    """Write a new key unless there is one. May run twice."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return
-    with os.fdopen(descriptor, "wb") as file:
+    """Write a new key unless there is one. May run twice: a crash or a full disk leaves no key, never half of one."""
+    with suppress(FileNotFoundError):
+        if path.stat().st_size:
+            return
+    draft = path.with_name(f"{path.name}.new")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
         file.flush()
         os.fsync(file.fileno())
+    draft.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _bound_to(whose: CredentialKey, kind: str) -> bytes:

@@ -1,6 +1,8 @@
 """Credentials at rest: opened by their own key, under their own name and owner, and by nothing else."""
 
 import base64
+import errno
+import os
 import stat
 from pathlib import Path
 
@@ -82,3 +84,21 @@ def test_keys_come_from_the_setting_a_file_that_may_change_or_the_state(tmp_path
     assert stat.S_IMODE((tmp_path / "secrets.key").stat().st_mode) == 0o600
     with pytest.raises(VaultError, match="cannot be read"):
         Vault(key_reader({"JELMORE_SECRETS_KEY_FILE": str(tmp_path / "none")}, tmp_path)).seal(WHOSE, "x")
+
+
+def test_a_key_that_could_not_be_written_whole_is_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk left an empty file, which was read as "no key" from then on."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    vault = Vault(key_reader({}, tmp_path))
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", full)
+        with pytest.raises(VaultError, match="No space left"):
+            vault.seal(WHOSE, "x")
+    assert not (tmp_path / "secrets.key").exists()
+    sealed, _ = vault.seal(WHOSE, "x")
+    assert Vault(key_reader({}, tmp_path)).open(WHOSE, sealed) == "x"
+    (tmp_path / "secrets.key").write_text("")  # as an earlier version left it
+    assert vault.key_id
