@@ -7,6 +7,7 @@ A lost connection raises an error, and the next call opens a new one.
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -39,6 +40,11 @@ _MAX_BYTES: Final = 64 * 1024 * 1024
 _HEADER_BYTES: Final = 1024
 """Reserved for the headers, which count towards the message size."""
 
+_UNTAKEN_S: Final = 20.0
+"""How long a failed attempt to publish counts. Another one follows sooner, unless another manager makes it."""
+
+_RESTART: Final = "after a full disk it stores nothing until it is restarted"
+
 _WHOLE: Final = "Events of Jelmore's sessions"
 _TO_FILL: Final = "Events of Jelmore's sessions; those of earlier are still to be published again"
 """Description of a stream that we created and have not refilled yet. It survives a crash in between."""
@@ -67,12 +73,18 @@ class NatsEvents:
         self._connecting = asyncio.Lock()
         self._ready = False  # the streams were checked on this connection
         self._to_fill: str | None = None  # the id of a stream that must still be refilled
+        self._untaken: tuple[float, str] | None = None  # when and how events were not taken, on a connection that holds
         self._most_bytes = _MAX_BYTES  # the largest known message size that the stream accepts
 
     async def check(self) -> None:
-        """Return when NATS answers and the stream exists."""
+        """Return when NATS answers, the stream exists, and it took the events of the last attempt.
+
+        A stream whose disk was full answers questions, and takes no event any more.
+        """
         async with self._deadline():
             await (await self._connected()).stream_info(STREAM)
+        if self._untaken is not None and time.monotonic() - self._untaken[0] < _UNTAKEN_S:
+            raise DependencyError(DEPENDENCY, f"it answers, but takes no events ({self._untaken[1]}): {_RESTART}")
 
     async def connect(self) -> str | None:
         """Connect and create missing streams; return the id of the event stream while it must be refilled.
@@ -103,7 +115,10 @@ class NatsEvents:
                     await self._publish(some, answers)
                 finally:
                     acknowledged += _acknowledged(answers)
-        except DependencyError:
+            self._untaken = None
+        except DependencyError as error:
+            if self._client is not None and self._client.is_connected:
+                self._untaken = (time.monotonic(), str(error))
             await self._give_up()
             if not acknowledged:
                 raise
@@ -240,7 +255,7 @@ class NatsEvents:
         except NotFoundError:
             raise DependencyError(DEPENDENCY, f"the stream {STREAM} is not there") from None
         except NoRespondersError:
-            raise DependencyError(DEPENDENCY, "JetStream does not answer") from None
+            raise DependencyError(DEPENDENCY, f"JetStream does not answer: {_RESTART}") from None
         except TimeoutError:
             raise DependencyError(DEPENDENCY, "no answer in time") from None
         except (Error, OSError, EOFError) as error:

@@ -1,6 +1,7 @@
 """NATS with JetStream as a child process. It has no unix sockets, so it uses a loopback port guarded by a token."""
 
 import asyncio
+import contextlib
 import json
 import secrets
 import socket
@@ -11,18 +12,24 @@ from typing import ClassVar, Final
 from jelmore.embedded.service import Service, ServiceError
 
 _MAX_PAYLOAD_BYTES: Final = 8 * 1024 * 1024
+_MAX_ANSWER_BYTES: Final = 64 * 1024
+_PROBE_BYTES: Final = 1024 * 1024
 
 
 class Nats(Service):
     """`url` is its address, with the token. Port and token stay the same across runs if the port is free."""
 
     name: ClassVar[str] = "nats"
+    # After a crash it reads what JetStream has stored, up to four gigabytes.
+    start_timeout_s: ClassVar[float] = 300.0
 
     def __init__(self, folder: Path, sockets: Path) -> None:
         super().__init__(folder, sockets)
         self._configuration = self.folder / "nats.json"
         self._port = 0
         self._token = ""
+        self._monitor_port = 0
+        self._monitor_path = ""
         self._program = _program()
 
     @property
@@ -35,8 +42,12 @@ class Nats(Service):
         self._recall()
         self._token = self._token or secrets.token_hex(24)
         self._port = _free_port(self._port)
+        # Nothing guards the monitoring port but a path that nobody else knows.
+        self._monitor_port, self._monitor_path = _free_port(0), f"/{secrets.token_hex(24)}"
         options = {
             "listen": f"127.0.0.1:{self._port}",
+            "http": f"127.0.0.1:{self._monitor_port}",
+            "http_base_path": self._monitor_path,
             "authorization": {"token": self._token},
             "max_payload": _MAX_PAYLOAD_BYTES,
             "jetstream": {
@@ -69,6 +80,22 @@ class Nats(Service):
             finally:
                 writer.close()
 
+    async def ails(self) -> str:
+        """Return what JetStream says of a stream that it no longer writes to, once there is room on the disk again.
+
+        It does not go back to such a stream by itself.
+        """
+        said = await self._monitor("/healthz")
+        return said if "write error" in said and _has_room(self.folder) else ""
+
+    async def _monitor(self, what: str) -> str:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._monitor_port)
+        try:
+            writer.write(f"GET {self._monitor_path}{what} HTTP/1.0\r\n\r\n".encode())
+            return (await reader.read(_MAX_ANSWER_BYTES)).decode(errors="replace").rpartition("\r\n\r\n")[2]
+        finally:
+            writer.close()
+
     def _recall(self) -> None:
         """Read port and token of the last run. A file that cannot be read counts as missing."""
         try:
@@ -77,6 +104,19 @@ class Nats(Service):
             self._token = str(options["authorization"]["token"])
         except (OSError, ValueError, KeyError, TypeError):
             return
+
+
+def _has_room(folder: Path) -> bool:
+    """Return whether a small file can be written."""
+    probe = folder / ".probe"
+    try:
+        probe.write_bytes(bytes(_PROBE_BYTES))
+    except OSError:
+        return False
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
+    return True
 
 
 def _free_port(preferred: int) -> int:

@@ -35,6 +35,8 @@ class Postgres(Service):
     """
 
     name: ClassVar[str] = "postgres"
+    # After a crash it replays its log first, up to a gigabyte, and would begin again if it were ended meanwhile.
+    start_timeout_s: ClassVar[float] = 600.0
     # SIGINT, a fast shutdown: ends connections, then writes all data to disk.
     stop_signal: ClassVar[signal.Signals] = signal.SIGINT
     # SIGQUIT, an immediate shutdown: PostgreSQL ends its own children, and the next start replays the log.

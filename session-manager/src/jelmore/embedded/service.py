@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import ClassVar, Final, Self
 
 from jelmore.embedded import launch
+from jelmore.session.errors import JelmoreError
 from jelmore.settings_addresses import MAX_SOCKET_PATH_BYTES
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,13 @@ log = logging.getLogger(__name__)
 MAX_LOG_BYTES: Final = 8 * 1024 * 1024
 _POLL_S: Final = 0.02
 _LOG_CHECK_INTERVAL_S: Final = 10.0
+_FIRST_BACKOFF_S: Final = 0.1
+_AILMENT_S: Final = 3.0
 _LONGEST_BACKOFF_S: Final = 5.0
+_MAX_DOUBLINGS: Final = 6
+_LASTING_S: Final = 10.0
+"""A server that ends sooner after it was started again gets a pause, as one that does not start."""
+
 _LAST_LINES: Final = 15
 
 
@@ -47,6 +54,11 @@ def reason_in(lines: str) -> str:
     return lines
 
 
+def backoff_s(failures: int) -> float:
+    """Return the pause before a start after so many failures in a row."""
+    return min(_FIRST_BACKOFF_S * 2 ** min(failures, _MAX_DOUBLINGS), _LONGEST_BACKOFF_S) if failures else 0.0
+
+
 class Service(ABC):
     """A server of the quick start. Use as `async with`. `folder` holds its data and its log, `sockets` its sockets.
 
@@ -58,6 +70,7 @@ class Service(ABC):
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     death_signal: ClassVar[signal.Signals] = signal.SIGKILL
     start_timeout_s: ClassVar[float] = 20.0
+    """How long a start may take whose process has not ended. One that ends has failed at once."""
     stop_timeout_s: ClassVar[float] = 10.0
 
     def __init__(self, folder: Path, sockets: Path) -> None:
@@ -82,6 +95,10 @@ class Service(ABC):
     @abstractmethod
     async def answers(self) -> bool:
         """Return whether the server works. May raise OSError."""
+
+    async def ails(self) -> str:
+        """Return why the running server works only after another start; empty when it needs none. May raise OSError."""
+        return ""
 
     def environment(self) -> Mapping[str, str]:
         """Return the server's environment."""
@@ -206,26 +223,41 @@ class Service(ABC):
         raise ServiceError(f"{self.name} ended with {process.returncode}: {reason_in(self.last_lines())}")
 
     async def _keep(self) -> None:
-        """Restart the server whenever it ends unexpectedly, and limit the size of its log."""
-        failures = 0
+        """Restart the server whenever it ends unexpectedly, and limit the size of its log. Ends only when cancelled."""
+        failures, born_at = 0, 0.0
+        loop = asyncio.get_running_loop()
         while True:
             process = self._process
             if process is not None and process.returncode is None:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(process.wait(), _LOG_CHECK_INTERVAL_S)
                 self._bound_log()
-                if self.pid is not None:
+                if self.pid is None:
+                    log.warning("%s ended with %s; starting it again", self.name, process.returncode)
+                    failures = failures + 1 if born_at and loop.time() - born_at < _LASTING_S else 0
+                elif why := await self._ailment():
+                    log.warning("%s runs and does not work: %s; starting it again", self.name, why)
+                else:
                     failures = 0
                     continue
-                log.warning("%s ended with %s; starting it again", self.name, process.returncode)
             try:
-                await asyncio.sleep(min(0.1 * 2**failures, _LONGEST_BACKOFF_S) if failures else 0)
+                await asyncio.sleep(backoff_s(failures))
                 await self._end()  # remaining processes of its group hold the data folder
                 await self._start()
-                self.restarts += 1
-            except (ServiceError, OSError) as error:
+                self.restarts, born_at = self.restarts + 1, loop.time()
+            except (ServiceError, JelmoreError, OSError) as error:
                 failures += 1
                 log.error("%s could not be started again: %s", self.name, error)  # noqa: TRY400 - the message is enough
+            except Exception:  # without this task, nothing would start the server again
+                failures += 1
+                log.exception("%s could not be started again", self.name)
+
+    async def _ailment(self) -> str:
+        try:
+            async with asyncio.timeout(_AILMENT_S):
+                return await self.ails()
+        except OSError:
+            return ""
 
     async def _end(self) -> None:
         process = self._process
@@ -260,11 +292,19 @@ class Service(ABC):
         return ""
 
     def _bound_log(self) -> None:
-        """Rotate a large log; keep one older copy. The file is copied and truncated: the server keeps writing to it."""
-        with contextlib.suppress(FileNotFoundError):
-            if self.log_path.stat().st_size > MAX_LOG_BYTES:
-                shutil.copyfile(self.log_path, self.log_path.with_suffix(".log.1"))
-                os.truncate(self.log_path, 0)
+        """Rotate a large log; keep one older copy. The file is copied and truncated: the server keeps writing to it.
+
+        Without room for the copy the older lines go: a full disk must not end the watch, nor prevent a start.
+        """
+        older = self.log_path.with_suffix(".log.1")
+        with contextlib.suppress(OSError):
+            if self.log_path.stat().st_size <= MAX_LOG_BYTES:
+                return
+            try:
+                shutil.copyfile(self.log_path, older)
+            except OSError:
+                older.unlink(missing_ok=True)
+            os.truncate(self.log_path, 0)
 
     def socket(self, name: str) -> Path:
         """Return the path of a socket. Raises ServiceError when it is too long for the kernel."""
