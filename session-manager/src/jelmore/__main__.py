@@ -3,11 +3,13 @@
 import argparse
 import asyncio
 import json
+import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from jelmore.logs import configure
@@ -156,6 +158,7 @@ def _migrate(_: argparse.Namespace, settings: Settings) -> int:
 def _database(chosen: argparse.Namespace, settings: Settings) -> int:
     from jelmore.drivers import migrations
 
+    acts: dict[str, Callable[[str], Coroutine[Any, Any, object]]]
     acts = {"create": migrations.create_database, "migrate": migrations.migrate, "reset": migrations.reset}
     asyncio.run(acts[chosen.what](settings.database_url.get_secret_value()))
     return 0
@@ -191,17 +194,25 @@ def _key(chosen: argparse.Namespace, settings: Settings) -> int:
     return status
 
 
+def _run_long(work: Coroutine[Any, Any, None]) -> None:
+    """Run a command that removes what it made when it is ended: by SIGTERM and a closed terminal as by Ctrl-C."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
+            signal.signal(number, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    asyncio.run(work)
+
+
 def _backup(chosen: argparse.Namespace, settings: Settings) -> int:
     from jelmore.backup_command import backup
 
-    asyncio.run(backup(settings, chosen.file, print))
+    _run_long(backup(settings, chosen.file, print))
     return 0
 
 
 def _restore(chosen: argparse.Namespace, settings: Settings) -> int:
     from jelmore.backup_command import restore
 
-    asyncio.run(restore(settings, chosen.file, print, embedded=chosen.embedded))
+    _run_long(restore(settings, chosen.file, print, embedded=chosen.embedded))
     return 0
 
 

@@ -1,12 +1,15 @@
 """The commands `backup`, `restore` and `uninstall`: an installation into one file, out of it, and off the machine."""
 
 import asyncio
+import fcntl
 import json
+import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from collections.abc import Set as AbstractSet
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -16,12 +19,13 @@ from jelmore import __version__
 from jelmore.bootstrap.drivers import make_sandboxes
 from jelmore.drivers import postgres_backup
 from jelmore.drivers.docker_engine import DockerEngine, EngineAddress
-from jelmore.drivers.migrations import create_database, migrate
+from jelmore.drivers.paths import MANAGER_SLOTS, RunPaths
 from jelmore.drivers.volume_backup import DockerVolumes, LocalVolumes, TooLargeError, Volumes
 from jelmore.quick_start import owns_database
 from jelmore.serve import ask_health
-from jelmore.session.errors import DependencyError, RefusedError
+from jelmore.session.errors import DependencyError, JelmoreError, RefusedError
 from jelmore.settings import Settings
+from jelmore.working_folder import working_folder
 
 FORMAT: Final = 1
 _MANIFEST: Final = "manifest.json"
@@ -34,13 +38,13 @@ async def backup(settings: Settings, target: Path, say: Say) -> None:
 
     The database comes first: what a session does afterwards is in its journal, and is read from there after a restore.
     A workspace for which there is no room is left out; the backup is written all the same, then RefusedError names it.
+    The file appears when it is complete and on the disk. Raises RefusedError when there is no room for it.
     """
     if target.exists():
         raise RefusedError("backup", f"{target} exists already")
     url, volumes = settings.database_url.get_secret_value(), _volumes(settings)
     try:
-        with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".backup-") as name:
-            folder = Path(name)
+        with working_folder(target, ".backup-", "backup") as folder:
             saved = await postgres_backup.save(url, folder)
             say(f"installation: {settings.instance}")
             say(f"database: {len(saved['tables'])} tables")
@@ -48,25 +52,21 @@ async def backup(settings: Settings, target: Path, say: Say) -> None:
             with tarfile.open(partial, "w") as archive:
                 for table in saved["tables"]:
                     archive.add(folder / f"{table}.copy", f"database/{table}.copy")
+                    (folder / f"{table}.copy").unlink()
                 sessions = await volumes.kept()
                 _check_complete(settings, set(sessions), await postgres_backup.live_sessions(url), say)
-                file, left_out = folder / "volume.tar", list[UUID]()
+                kept, left_out = list[UUID](), list[UUID]()
                 for session_id in sessions:
-                    most_bytes = _room(settings, folder)
                     try:
-                        await volumes.save(session_id, file, most_bytes)
-                        archive.add(file, f"volumes/{session_id}.tar")
-                        say(f"workspace: {session_id}")
+                        if await _save_workspace(volumes, session_id, folder, archive, say, _room(settings, folder)):
+                            kept.append(session_id)
                     except TooLargeError:
                         left_out.append(session_id)
-                        say(
-                            f"workspace left out: {session_id}: larger than {most_bytes} bytes, for which there is room"
-                        )
-                    file.unlink()
-                kept = [str(session_id) for session_id in sessions if session_id not in left_out]
-                _add_manifest(archive, folder, {**saved, **_about(settings), "volumes": kept})
+                _add_manifest(archive, folder, {**saved, **_about(settings), "volumes": list(map(str, kept))})
             partial.chmod(0o600)  # it holds the signing key
+            await asyncio.to_thread(_sync, partial)
             partial.rename(target)
+            await asyncio.to_thread(_sync, target.absolute().parent)
             if left_out:
                 raise RefusedError(
                     "backup",
@@ -77,47 +77,82 @@ async def backup(settings: Settings, target: Path, say: Say) -> None:
         await volumes.close()
 
 
+async def _save_workspace(
+    volumes: Volumes, session_id: UUID, folder: Path, archive: tarfile.TarFile, say: Say, most_bytes: int
+) -> bool:
+    """Add a workspace to the archive; return whether it was still there. Raises TooLargeError above `most_bytes`."""
+    file = folder / "volume.tar"
+    try:
+        if not await volumes.save(session_id, file, most_bytes):
+            say(f"workspace erased meanwhile: {session_id}")
+            return False
+        archive.add(file, f"volumes/{session_id}.tar")
+    except TooLargeError:
+        say(f"workspace left out: {session_id}: larger than {most_bytes} bytes, for which there is room")
+        raise
+    finally:
+        file.unlink(missing_ok=True)
+    say(f"workspace: {session_id}")
+    return True
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 async def restore(settings: Settings, source: Path, say: Say, *, embedded: bool) -> None:
     """Load a backup into an empty database and onto a machine without its workspaces. No manager may run.
 
     With `embedded`, starts the quick start's own PostgreSQL meanwhile. Raises RefusedError when something is there
     already; nothing is replaced.
     """
-    await _must_be_stopped(settings)
-    if not embedded:
-        await _restore(settings, settings.database_url.get_secret_value(), source, say)
-        return
-    from jelmore.embedded import Postgres
+    async with _stopped(settings):
+        if not embedded:
+            await _restore(settings, settings.database_url.get_secret_value(), source, say)
+            return
+        from jelmore.embedded import Postgres
 
-    with tempfile.TemporaryDirectory(prefix="jr") as sockets:
-        async with Postgres(settings.data_dir / "postgres", Path(sockets)) as server:
-            await _restore(settings, server.url, source, say)
+        with tempfile.TemporaryDirectory(prefix="jr") as sockets:
+            async with Postgres(settings.data_dir / "postgres", Path(sockets)) as server:
+                await _restore(settings, server.url, source, say)
 
 
 async def _restore(settings: Settings, url: str, source: Path, say: Say) -> None:
+    """Restore the workspaces, then the database in one transaction: without it, no manager starts on half a restore."""
     volumes = _volumes(settings)
     try:
-        with (
-            _opened(source) as archive,
-            tempfile.TemporaryDirectory(dir=source.absolute().parent, prefix=".restore-") as name,
-        ):
-            folder = Path(name)
+        with _opened(source) as archive, working_folder(source, ".restore-", "restore") as folder:
             manifest = _manifest(archive)
             there = set(map(str, await volumes.taken())) & set(manifest["volumes"])
             if there:
-                raise RefusedError("restore", f"workspaces of the backup exist already: {', '.join(sorted(there)[:3])}")
-            await create_database(url)
-            await migrate(url)
+                raise RefusedError(
+                    "restore",
+                    f"workspaces of the backup exist already: {', '.join(sorted(there)[:3])}. If they are what a "
+                    "killed restore left, and nothing else is here, remove them first: uninstall --yes --data",
+                )
+            await postgres_backup.prepare(url, manifest)
             for table in manifest["tables"]:
                 _extract(archive, f"database/{table}.copy", folder / f"{table}.copy")
-            await postgres_backup.load(url, folder, manifest)
+            made: list[UUID] = []
+            try:
+                for session_id in map(UUID, manifest["volumes"]):
+                    file = folder / "volume.tar"
+                    _extract(archive, f"volumes/{session_id}.tar", file)
+                    await volumes.restore(session_id, file)
+                    made.append(session_id)
+                    file.unlink()
+                    say(f"workspace: {session_id}")
+                await postgres_backup.load(url, folder, manifest)
+            except BaseException:
+                with suppress(JelmoreError):
+                    for session_id in made:
+                        await volumes.remove(session_id)
+                raise
             say(f"database: {len(manifest['tables'])} tables")
-            for session_id in manifest["volumes"]:
-                file = folder / "volume.tar"
-                _extract(archive, f"volumes/{session_id}.tar", file)
-                await volumes.restore(UUID(session_id), file)
-                file.unlink()
-                say(f"workspace: {session_id}")
     finally:
         await volumes.close()
 
@@ -127,8 +162,13 @@ async def uninstall(settings: Settings, say: Say, *, really: bool, data: bool) -
 
     Without `really`, only says what would be removed. No manager may run.
     """
-    if really:
-        await _must_be_stopped(settings)
+    async with AsyncExitStack() as stopped:
+        if really:
+            await stopped.enter_async_context(_stopped(settings))
+        await _uninstall(settings, say, really=really, data=data)
+
+
+async def _uninstall(settings: Settings, say: Say, *, really: bool, data: bool) -> None:
     say(f"installation {settings.instance}")
     in_folder = owns_database(settings)
     sandboxes = make_sandboxes(settings)
@@ -232,7 +272,36 @@ def _extract(archive: tarfile.TarFile, member: str, target: Path) -> None:
         shutil.copyfileobj(file, copy, 1024 * 1024)
 
 
-async def _must_be_stopped(settings: Settings) -> None:
+@asynccontextmanager
+async def _stopped(settings: Settings) -> AsyncIterator[None]:
+    """Keep managers from starting meanwhile. Raises RefusedError when one runs, also one that hangs or starts."""
     report = await ask_health(settings)
     if report.get("status") != "down":
         raise RefusedError("manager", f"a manager of {settings.run_dir} runs; stop it first")
+    paths = RunPaths(settings.run_dir)
+    locks = [paths.manager_lock(slot) for slot in range(MANAGER_SLOTS)] if paths.managers.is_dir() else []
+    with ExitStack() as held:
+        for lock in locks:
+            held.enter_context(_claimed(lock, f"a manager of {settings.run_dir} starts, or hangs; end it first"))
+        for lock in settings.data_dir.glob("*/lock"):  # of the servers of a quick start
+            with _claimed(lock, f"the quick start of {settings.data_dir} runs; stop it first"):
+                pass
+        yield
+
+
+@contextmanager
+def _claimed(lock: Path, otherwise: str) -> Iterator[None]:
+    """Hold a lock. Raises RefusedError saying `otherwise` while another process holds it."""
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:  # another user's: that process is for its owner to look at
+        yield
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RefusedError("manager", otherwise) from None
+        yield
+    finally:
+        os.close(descriptor)

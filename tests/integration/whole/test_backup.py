@@ -6,12 +6,13 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
 from jelmore.drivers import postgres_backup
-from jelmore.drivers.migrations import create_database, migrate
+from jelmore.drivers.migrations import create_database, migrate, migrations
 from jelmore.drivers.postgres_event_log import PostgresEventLog
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.embedded import Postgres
@@ -126,13 +127,15 @@ async def test_every_table_is_saved_and_loaded(database_url: str, postgres_serve
     await log.number()
     await store.signing_key("a key")
     saved = await postgres_backup.save(database_url, tmp_path)
-    with pytest.raises(RefusedError, match="not empty"):
-        await postgres_backup.load(database_url, tmp_path, saved)
-    await create_database(other)
+    for act in (postgres_backup.prepare(database_url, saved), postgres_backup.load(database_url, tmp_path, saved)):
+        with pytest.raises(RefusedError, match="not empty"):
+            await act
     try:
-        await migrate(other)
-        with pytest.raises(RefusedError, match="another version"):
-            await postgres_backup.load(other, tmp_path, {**saved, "migrations": []})
+        newer = [*saved["migrations"], {"number": 9999, "checksum": "of a later version"}]
+        with pytest.raises(RefusedError, match="newer or another version"):
+            await postgres_backup.prepare(other, {**saved, "migrations": newer})
+        await postgres_backup.prepare(other, saved)
+        await postgres_backup.prepare(other, saved)
         await postgres_backup.load(other, tmp_path, saved)
         ours, theirs = await asyncpg.connect(database_url), await asyncpg.connect(other)
         counted = {"event_positions", "gateway_revision"}  # loading advances them, and they only ever have to grow
@@ -149,3 +152,44 @@ async def test_every_table_is_saved_and_loaded(database_url: str, postgres_serve
             await part.close()
     finally:
         await postgres_backup.drop(other)
+
+
+@pytest.mark.parametrize("migrated", [False, True], ids=["no database", "an empty one of this version"])
+async def test_a_backup_of_an_older_version_is_restored_and_migrated(
+    postgres_server: Postgres, tmp_path: Path, migrated: bool
+) -> None:
+    mark = uuid4().hex[:8]
+    old, new = database(postgres_server, f"older_{mark}"), database(postgres_server, f"newer_{mark}")
+    numbers = [each.number for each in migrations()]
+    before_inputs = [number for number in numbers if number < 31]
+    session_id = uuid4()
+    try:
+        await create_database(old)
+        await migrate(old, only=before_inputs)
+        connection = await asyncpg.connect(old)
+        await connection.execute(
+            "insert into api_keys (id, digest, name, role, created_at) values ('key_1', 'd', 'ann', 'client', now())"
+        )
+        await connection.execute(
+            """insert into sessions (id, owner, status, wanted, presence, version, generation, event_seq, output_seq,
+                restarts, created_at, last_activity_at, since, archived, metadata, spec, usage)
+            values ($1, 'key_1', 'waiting_input', 'running', 'hibernated', 1, 1, 0, 0, 0, now(), now(), now(), false,
+                '{}', '{}', '{}')""",
+            session_id,
+        )
+        await connection.close()
+        saved = await postgres_backup.save(old, tmp_path)
+        if migrated:
+            await create_database(new)
+            await migrate(new)
+        await postgres_backup.prepare(new, saved)
+        await postgres_backup.load(new, tmp_path, saved)
+        connection = await asyncpg.connect(new)
+        assert [row[0] for row in await connection.fetch("select number from schema_migrations order by 1")] == numbers
+        await connection.close()
+        store = PostgresStore(new)
+        assert (await store.load(session_id)).owner == "key_1"
+        await store.close()
+    finally:
+        for url in (old, new):
+            await postgres_backup.drop(url)

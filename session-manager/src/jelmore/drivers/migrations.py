@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -64,8 +65,8 @@ async def create_database(url: str) -> bool:
         await close(connection)
 
 
-async def migrate(url: str) -> list[str]:
-    """Run the missing migrations; return their names. May run twice, also concurrently.
+async def migrate(url: str, only: Collection[int] | None = None) -> list[str]:
+    """Run the missing migrations, or those of the numbers `only`; return their names. May run twice, also concurrently.
 
     Raises RefusedError when a migration was edited after it ran.
     """
@@ -77,6 +78,8 @@ async def migrate(url: str) -> list[str]:
             await connection.execute(_SQL["make_history"])
             done = []
             for migration in _missing(await _history(connection)):
+                if only is not None and migration.number not in only:
+                    continue
                 async with asyncio.timeout(_MIGRATION_S), connection.transaction():
                     await connection.execute(migration.text, timeout=_MIGRATION_S)
                     values = {"number": migration.number, "name": migration.name, "checksum": migration.checksum}

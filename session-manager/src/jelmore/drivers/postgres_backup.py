@@ -1,7 +1,7 @@
 """Saves every table of the database into files, from one snapshot, and loads them into an empty database.
 
-It needs no program beside PostgreSQL's own protocol, so it works from the manager's image. Loading needs the same
-migrations; an upgrade comes after it.
+It needs no program beside PostgreSQL's own protocol, so it works from the manager's image. A backup is loaded into the
+schema that it was made of, and migrated afterwards.
 """
 
 import json
@@ -14,7 +14,7 @@ from uuid import UUID
 import asyncpg
 
 from jelmore.drivers import sql
-from jelmore.drivers.migrations import migrations
+from jelmore.drivers.migrations import create_database, migrate, migrations
 from jelmore.drivers.postgres_calls import DEPENDENCY, close, connect, execute, mapped
 from jelmore.drivers.postgres_rows import Row
 from jelmore.session.errors import RefusedError
@@ -54,22 +54,43 @@ async def live_sessions(url: str) -> AbstractSet[UUID]:
         await close(connection)
 
 
-async def load(url: str, folder: Path, saved: Mapping[str, Any]) -> None:
-    """Load what `save` wrote into a migrated, empty database, in one transaction.
+async def prepare(url: str, saved: Mapping[str, Any]) -> None:
+    """Give an empty database, missing or not, the schema of a backup. May run twice.
 
-    Raises RefusedError when the database is not empty or the backup has other migrations.
+    A backup of an older version needs the schema of then: one that was migrated further is made again, which loses
+    nothing, because it is empty. Raises RefusedError when it is not, or when the backup is of a newer version.
     """
-    ours = [{"number": each.number, "checksum": each.checksum} for each in migrations()]
-    if list(saved["migrations"]) != ours:
-        raise RefusedError(
-            "backup", "it was made by another version: restore it with the version that made it, then upgrade"
-        )
+    numbers = _numbers(saved)
+    await create_database(url)
+    connection = await connect(url, _COPY_S)
+    try:
+        with mapped():
+            found = await connection.fetchval(_SQL["schema_exists"])
+            history = {row["number"] for row in await connection.fetch(_SQL["history"])} if found else set()
+            if history:
+                await _must_be_empty(connection)
+            if not history <= numbers:
+                async with connection.transaction():
+                    await connection.execute(_SQL["drop_schema"])
+                    await connection.execute(_SQL["make_schema"])
+    finally:
+        await close(connection)
+    await migrate(url, only=numbers)
+
+
+async def load(url: str, folder: Path, saved: Mapping[str, Any]) -> None:
+    """Load what `save` wrote into a database that `prepare` has prepared, in one transaction; then migrate it.
+
+    Raises RefusedError when the database is not empty or has other migrations than the backup.
+    """
+    numbers = _numbers(saved)
     connection = await connect(url, _COPY_S)
     try:
         with mapped():
             async with connection.transaction():
-                if await connection.fetchval(_SQL["in_use"]):
-                    raise RefusedError(DEPENDENCY, "the database is not empty; restore into an empty one")
+                if {row["number"] for row in await connection.fetch(_SQL["history"])} != numbers:
+                    raise RefusedError(DEPENDENCY, "the database has another schema than the backup")
+                await _must_be_empty(connection)
                 order = _ordered(list(saved["tables"]), await connection.fetch(_SQL["references"]))
                 await connection.execute(_SQL["disable_positions"])
                 for table in reversed(order):
@@ -86,6 +107,23 @@ async def load(url: str, folder: Path, saved: Mapping[str, Any]) -> None:
                 await connection.execute(_SQL["skip_positions"])
     finally:
         await close(connection)
+    await migrate(url)
+
+
+def _numbers(saved: Mapping[str, Any]) -> set[int]:
+    """Return the numbers of the backup's migrations. Raises RefusedError when this version does not know them."""
+    ours = {each.number: each.checksum for each in migrations()}
+    if not saved["migrations"] or any(ours.get(row["number"]) != row["checksum"] for row in saved["migrations"]):
+        raise RefusedError(
+            "backup",
+            "it was made by a newer or another version: restore it with the version that made it, then upgrade",
+        )
+    return {row["number"] for row in saved["migrations"]}
+
+
+async def _must_be_empty(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    if await connection.fetchval(_SQL["in_use"]):
+        raise RefusedError(DEPENDENCY, "the database is not empty; restore into an empty one")
 
 
 async def drop(url: str) -> None:

@@ -1,10 +1,12 @@
 """Saves the workspaces of sessions into files, and restores them: Docker volumes, or folders of local sessions."""
 
 import asyncio
+import os
+import secrets
 import shutil
 import tarfile
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Protocol, Self, cast
 from uuid import UUID
@@ -53,14 +55,20 @@ class Volumes(Protocol):
     async def kept(self) -> Sequence[UUID]:
         """Return the sessions that have a workspace."""
 
-    async def save(self, session_id: UUID, target: Path, most_bytes: int) -> None:
-        """Write a workspace into a tar file. Raises TooLargeError above `most_bytes`, and leaves a part then."""
+    async def save(self, session_id: UUID, target: Path, most_bytes: int) -> bool:
+        """Write a workspace into a tar file; return whether it was still there: its session may be erased meanwhile.
+
+        Raises TooLargeError above `most_bytes`, and leaves a part then.
+        """
 
     async def taken(self) -> Collection[UUID]:
         """Return the sessions whose workspace would have to be replaced, of other installations too."""
 
     async def restore(self, session_id: UUID, source: Path) -> None:
         """Make a workspace from a tar file. Raises RefusedError when the session has one."""
+
+    async def remove(self, session_id: UUID) -> None:
+        """Remove a workspace that `restore` made. Absent is success."""
 
     async def close(self) -> None:
         """Release connections."""
@@ -79,9 +87,15 @@ class DockerVolumes:
         """Return the sessions that have a volume."""
         return await self._workspaces.kept()
 
-    async def save(self, session_id: UUID, target: Path, most_bytes: int) -> None:
-        """Write a volume into a tar file, with owners and modes. Raises TooLargeError."""
+    async def save(self, session_id: UUID, target: Path, most_bytes: int) -> bool:
+        """Write a volume into a tar file, with owners and modes; return whether it was there. Raises TooLargeError."""
+        if not await self._workspaces.exists(session_id):
+            return False
         async with self._mounted(session_id) as container:
+            if not await self._workspaces.exists(
+                session_id
+            ):  # the engine has made an empty one, which the sweep removes
+                return False
             pieces = self._engine.pieces(f"containers/{container}/archive", params={"path": _MOUNT})
             try:
                 async with aclosing(pieces):
@@ -90,6 +104,7 @@ class DockerVolumes:
                             await asyncio.to_thread(file.write, piece)
             except EngineError as error:
                 raise engine_failure(error, "save a volume") from None
+        return True
 
     async def taken(self) -> Collection[UUID]:
         """Return the sessions that have a volume, whatever installation made it: the engine has one set of names."""
@@ -111,11 +126,15 @@ class DockerVolumes:
                 async with self._mounted(session_id, writable=True) as container:
                     target = f"containers/{container}/archive"
                     await self._engine.send(target, source, params={"path": "/"}, within_s=_RESTORE_S)
-            except (EngineError, DependencyError):  # half a workspace must not look like one
-                await self._engine.call("DELETE", f"volumes/{volume_name(session_id)}", params={"force": True})
+            except BaseException:  # half a workspace must not look like one
+                await asyncio.shield(self.remove(session_id))
                 raise
         except EngineError as error:
             raise engine_failure(error, "restore a volume") from None
+
+    async def remove(self, session_id: UUID) -> None:
+        """Remove the volume."""
+        await self._workspaces.erase(session_id)
 
     async def close(self) -> None:
         """Release the connection."""
@@ -124,7 +143,8 @@ class DockerVolumes:
     @asynccontextmanager
     async def _mounted(self, session_id: UUID, *, writable: bool = False) -> AsyncIterator[str]:
         """Create a container that mounts the volume; remove it at the end."""
-        name = f"jelmore-{session_id}-backup"
+        # A name of its own: one that a killed backup left must not stand in the way of the next. The sweep removes it.
+        name = f"jelmore-{session_id}-backup-{secrets.token_hex(4)}"
         config = reader_config(session_id, self._image, self._instance)
         # The tar has the folder of the mount itself, whose parent is the root: the engine refuses a read-only one.
         config["HostConfig"]["ReadonlyRootfs"] = not writable
@@ -137,7 +157,8 @@ class DockerVolumes:
         try:
             yield name
         finally:
-            await asyncio.shield(self._engine.call("DELETE", f"containers/{name}", params={"force": True}))
+            with suppress(EngineError, DependencyError):  # the sweep removes it
+                await asyncio.shield(self._engine.call("DELETE", f"containers/{name}", params={"force": True}))
 
 
 class LocalVolumes:
@@ -151,17 +172,21 @@ class LocalVolumes:
         names = [entry.name for entry in self._root.iterdir()] if self._root.is_dir() else []
         return sorted(UUID(name) for name in names if _is_id(name))
 
-    async def save(self, session_id: UUID, target: Path, most_bytes: int) -> None:
+    async def save(self, session_id: UUID, target: Path, most_bytes: int) -> bool:
         """Write the folder into a tar file. Sockets are left out: tar cannot hold them. Raises TooLargeError."""
+        folder = self._root / str(session_id)
 
-        def write() -> None:
+        def write() -> bool:
             with (
                 _BoundedFile(target, most_bytes) as file,
                 tarfile.open(fileobj=cast("Any", file), mode="w") as archive,
             ):
-                archive.add(self._root / str(session_id), arcname="session")
+                for path in (folder, *_below(folder)):
+                    with suppress(FileNotFoundError):  # the agent removes files meanwhile
+                        archive.add(path, arcname=Path("session") / path.relative_to(folder), recursive=False)
+                return bool(archive.getmembers())
 
-        await asyncio.to_thread(write)
+        return await asyncio.to_thread(write)
 
     async def taken(self) -> Collection[UUID]:
         """Return the sessions that have a folder."""
@@ -184,8 +209,18 @@ class LocalVolumes:
 
         await asyncio.to_thread(read)
 
+    async def remove(self, session_id: UUID) -> None:
+        """Remove the folder."""
+        await asyncio.to_thread(shutil.rmtree, self._root / str(session_id), ignore_errors=True)
+
     async def close(self) -> None:
         """Nothing to release."""
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Yield everything below a folder, folders before what is in them. Follows no links."""
+    for here, folders, files in os.walk(folder):
+        yield from (Path(here) / name for name in (*sorted(folders), *sorted(files)))
 
 
 def _is_id(name: str) -> bool:

@@ -22,6 +22,18 @@ select conrelid::regclass::text as table, confrelid::regclass::text as target fr
 -- Returns whether the database holds sessions or keys.
 select exists (select from sessions) or exists (select from api_keys);
 
+-- name: schema_exists
+-- Returns whether migrations ever ran here.
+select to_regclass('public.schema_migrations') is not null;
+
+-- name: drop_schema
+-- Removes all tables of an empty database, so that an older schema can be made.
+drop schema public cascade;
+
+-- name: make_schema
+-- Makes what `drop_schema` has removed, without tables.
+create schema public;
+
 -- name: disable_positions
 -- Disables the numbering of new events: loaded events keep the positions of the backup.
 alter table events disable trigger events_arrive;

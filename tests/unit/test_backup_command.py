@@ -1,0 +1,94 @@
+"""What a backup, a restore and an uninstall do when something is pulled away below them."""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from jelmore.backup_command import _stopped
+from jelmore.drivers import volume_backup
+from jelmore.drivers.paths import RunPaths
+from jelmore.drivers.volume_backup import LocalVolumes
+from jelmore.session.errors import RefusedError
+from jelmore.settings import Settings
+from jelmore.working_folder import working_folder
+
+
+def test_what_a_killed_command_left_is_removed_by_the_next_and_no_more(tmp_path: Path) -> None:
+    killed, other = tmp_path / ".backup-killed", tmp_path / ".backups"
+    for folder in (killed, other):
+        folder.mkdir()
+        (folder / "api_keys.copy").write_text("secret")
+    with working_folder(tmp_path / "one.tar", ".backup-", "backup") as first:
+        assert not killed.exists()
+        with working_folder(tmp_path / "two.tar", ".backup-", "backup") as second:
+            assert first.is_dir()
+            assert second != first
+    assert [path.name for path in tmp_path.iterdir()] == [".backups"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+def test_a_full_disk_is_one_line_that_names_the_file(tmp_path: Path, number: int) -> None:
+    with (
+        pytest.raises(RefusedError, match=rf"backup: .*jelmore.tar: {os.strerror(number)}"),
+        working_folder(tmp_path / "jelmore.tar", ".backup-", "backup"),
+    ):
+        raise OSError(number, os.strerror(number))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RefusedError, match=r"backup: .*/none/.*: No such file or directory"),
+        working_folder(tmp_path / "none" / "jelmore.tar", ".backup-", "backup"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("lock", "words"),
+    [("run/manager/2.lock", "starts, or hangs"), ("data/postgres/lock", "the quick start of .* runs")],
+)
+async def test_what_hangs_or_starts_is_not_stopped(short_folder: Path, lock: str, words: str) -> None:
+    """A stopped process answers no question, and would continue on what was restored or removed below it."""
+    settings = Settings(_env_file=None, run_dir=short_folder / "run", data_dir=short_folder / "data")
+    async with _stopped(settings):
+        pass  # nothing is there yet
+    RunPaths(settings.run_dir).prepare()
+    (short_folder / lock).parent.mkdir(parents=True, exist_ok=True)
+    held = os.open(short_folder / lock, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    with pytest.raises(RefusedError, match=words):
+        async with _stopped(settings):
+            pass
+    os.close(held)
+    async with _stopped(settings):
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(os.open(settings.run_dir / "manager" / "0.lock", os.O_RDWR), fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+async def test_files_and_workspaces_that_go_meanwhile_do_not_end_a_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, gone = UUID(int=1), UUID(int=2)
+    folder = tmp_path / "local" / str(one)
+    (folder / "workspace").mkdir(parents=True)
+    (folder / "workspace" / "kept").write_text("here")
+    real = volume_backup._below
+
+    def with_one_gone(path: Path) -> Iterator[Path]:
+        yield path / "removed meanwhile"
+        yield from real(path)
+
+    monkeypatch.setattr(volume_backup, "_below", with_one_gone)
+    volumes = LocalVolumes(tmp_path)
+    assert await volumes.save(one, tmp_path / "one.tar", 2**20)
+    assert not await volumes.save(gone, tmp_path / "gone.tar", 2**20)
+    await volumes.remove(one)
+    assert await volumes.kept() == []
+    await volumes.restore(one, tmp_path / "one.tar")
+    assert (folder / "workspace" / "kept").read_text() == "here"
