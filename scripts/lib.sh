@@ -130,10 +130,26 @@ keep_store_passwords() {
     for name in POSTGRES_PASSWORD REDIS_PASSWORD NATS_PASSWORD; do
         [[ -z $(setting "$name") ]] || continue
         (umask 077 && touch "$ROOT/.env")
+        # An editor may have left the last line open: what is appended to it would become a part of its value.
+        [[ -z $(tail -c 1 "$ROOT/.env") ]] || echo >>"$ROOT/.env"
         # NATS reads a word that begins with a digit as a number.
         echo "$name=p$(od -An -N 24 -tx1 /dev/urandom | tr -d ' \n')" >>"$ROOT/.env"
         say "made a $name and put it into .env"
     done
+}
+
+# other_checkout: print the folder of another checkout whose deployment is on this engine under the same name; nothing if there is none.
+# `up` would replace its services by ours, on its volumes. One whose folder is gone has been moved here.
+other_checkout() {
+    local project folder folders
+    project=$(setting COMPOSE_PROJECT_NAME)
+    folders=$(docker ps --all --filter "label=com.docker.compose.project=${project:-jelmore}" --filter label=com.docker.compose.config-hash \
+        --format '{{.Label "com.docker.compose.project.working_dir"}}' | sort -u)
+    while read -r folder; do
+        [[ -e $folder/compose.yaml && ! $folder -ef $ROOT ]] || continue
+        echo "$folder"
+        return
+    done <<<"$folders"
 }
 
 # runner_variant: print the variant of the runner image that the settings name; `latest` if they name none of ours.
