@@ -9,6 +9,7 @@ from tests.chaos.faults import DOCKERD, FAULTS, Fault
 from tests.chaos.installation import POOL, Installation
 from tests.chaos.long_hangs import LONG_HANGS
 from tests.chaos.notebook import Notebook
+from tests.chaos.pairs import PAIRS
 from tests.chaos.report import report
 from tests.chaos.run import Run
 from tests.support.stack_fixtures import make_runner_image
@@ -50,11 +51,12 @@ def main() -> int:
 
 
 def _faults(chosen: argparse.Namespace) -> list[Fault]:
-    usable = [fault for fault in (*FAULTS, *LONG_HANGS) if chosen.runtime == "docker" or not fault.engine]
+    everything = (*FAULTS, *LONG_HANGS, *PAIRS)
+    usable = [fault for fault in everything if chosen.runtime == "docker" or not fault.engine]
     if chosen.only:
         usable = [fault for fault in usable if any(word in fault.name for word in chosen.only)]
     if not usable:
-        sys.exit(f"no fault of that name; there are: {', '.join(fault.name for fault in (*FAULTS, *LONG_HANGS))}")
+        sys.exit(f"no fault of that name; there are: {', '.join(fault.name for fault in everything)}")
     return [*usable, *([DOCKERD] if chosen.dockerd else [])]
 
 
