@@ -44,6 +44,17 @@ async def test_it_starts_stops_and_leaves_nothing(make: Make, short_folder: Path
     await server.stop()
 
 
+@every_server
+async def test_it_runs_below_a_folder_of_any_name(make: Make, short_folder: Path) -> None:
+    folder = short_folder / "ü #1%20'é"
+    async with make(folder / "data", folder / "s") as server:
+        assert await server.answers()
+        if isinstance(server, Valkey):
+            client = redis.asyncio.Redis.from_url(server.url, protocol=2)
+            assert await client.ping()
+            await client.aclose()
+
+
 async def test_all_start_again_in_three_seconds(short_folder: Path) -> None:
     for _ in range(2):
         servers = [make(short_folder / make.name, short_folder / "s") for make in ALL]

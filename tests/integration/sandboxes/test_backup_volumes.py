@@ -148,3 +148,21 @@ async def test_a_volume_of_another_installation_is_never_written_to(engine: Dock
         assert await theirs.kept() == [session_id], "it is there, and theirs"
     finally:
         await _remove(engine, session_id)
+
+
+async def test_what_a_killed_backup_left_and_an_erased_session_do_not_end_the_next(
+    engine: DockerEngine, tmp_path: Path
+) -> None:
+    session_id, gone, instance = uuid4(), uuid4(), f"test-{uuid4().hex[:8]}"
+    volumes = DockerVolumes(engine, image=IMAGE, instance=instance)
+    try:
+        await volumes.restore(session_id, _volume_of_a_session(tmp_path))
+        async with volumes._mounted(session_id):  # a backup that is killed here leaves its container
+            assert await volumes.save(session_id, tmp_path / "saved.tar")
+        assert not await volumes.save(gone, tmp_path / "gone.tar")
+        found = await engine.call("GET", "volumes", params={"filters": {"name": [volume_name(gone)]}})
+        assert not found["Volumes"], "the engine makes no empty volume in its place"
+        await volumes.remove(session_id)
+        assert await volumes.kept() == []
+    finally:
+        await _remove(engine, session_id)

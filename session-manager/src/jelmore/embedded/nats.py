@@ -59,7 +59,7 @@ class Nats(Service):
         draft = self._configuration.with_suffix(".new")
         draft.unlink(missing_ok=True)
         draft.touch(mode=0o600)
-        draft.write_text(json.dumps(options, indent=1), encoding="utf-8")
+        draft.write_text(json.dumps(options, indent=1, ensure_ascii=False), encoding="utf-8")  # it knows no \u
         draft.replace(self._configuration)
 
     def command(self) -> list[str]:

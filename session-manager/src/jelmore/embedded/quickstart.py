@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 from dotenv import dotenv_values
@@ -162,7 +163,7 @@ class Services:
         _write_private(self.plans.data_dir / ADDRESS_FILE, self.postgres.url + "\n")
         _write_private(
             self.plans.data_dir / "env",
-            f"export JELMORE_URL={self.plans.url}\nexport JELMORE_API_KEY={self.plans.api_key}\n",
+            f"export JELMORE_URL={quote(self.plans.url)}\nexport JELMORE_API_KEY={quote(self.plans.api_key)}\n",
         )
 
     async def stop(self) -> None:

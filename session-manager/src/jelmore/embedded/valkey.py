@@ -4,6 +4,7 @@ import asyncio
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import quote
 
 from jelmore.embedded.service import Service, ServiceError
 
@@ -22,7 +23,7 @@ class Valkey(Service):
     @property
     def url(self) -> str:
         """The server's address."""
-        return f"unix://{self._socket}?db=0"
+        return f"unix://{quote(str(self._socket), safe='/')}?db=0"
 
     async def prepare(self) -> None:
         """Do nothing: the command line contains everything."""
