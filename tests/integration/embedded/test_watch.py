@@ -23,10 +23,10 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.integration
 
 
-class Sleeper(Service):
-    """A server that sleeps, or ends at once. `failures` are raised by its next checks, one each."""
+class Idler(Service):
+    """A server that does nothing, or ends at once. `failures` are raised by its next checks, one each."""
 
-    name = "sleeper"
+    name = "idler"
     words = ("sleep", "60")
 
     def __init__(self, folder: Path, sockets: Path) -> None:
@@ -45,7 +45,7 @@ class Sleeper(Service):
         return True
 
 
-class Stumbler(Sleeper):
+class Stumbler(Idler):
     """It answers and ends."""
 
     words = ("sleep", "0.05")
@@ -62,7 +62,7 @@ def test_the_pause_stays_bounded_however_long_a_server_does_not_start() -> None:
 
 
 async def test_a_server_is_started_again_after_whatever_went_wrong(tmp_path: Path) -> None:
-    async with Sleeper(tmp_path / "data", tmp_path) as server:
+    async with Idler(tmp_path / "data", tmp_path) as server:
         before = server.pid
         server.failures = [ValueError("an answer that nobody expected")]
         await server.kill()
@@ -76,7 +76,7 @@ async def test_a_server_is_started_again_after_whatever_went_wrong(tmp_path: Pat
 async def test_a_log_that_cannot_be_copied_is_cut_and_its_server_watched_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with Sleeper(tmp_path / "data", tmp_path) as server:
+    async with Idler(tmp_path / "data", tmp_path) as server:
         monkeypatch.setattr(shutil, "copyfile", full)
         server.log_path.write_bytes(b"x" * (MAX_LOG_BYTES + 1))
         await server.kill()
