@@ -83,7 +83,7 @@ class Settings(SignInSettings):
         description="Weight of a session where processors are busy. Containers of the deployment have 1024 each, so "
         "they come first.",
     )
-    frozen_to_swap: bool = Field(
+    paused_to_swap: bool = Field(
         True,
         description="Move the memory of paused sessions, about 150 MB each, to the swap of the engine's host. Needs a "
         "manager that runs on that host with the rights to write to /sys/fs/cgroup, as a quick start of root does, and "

@@ -21,8 +21,8 @@ from jelmore.drivers.docker_config import (
 from jelmore.drivers.docker_engine import DockerEngine, EngineAddress
 from jelmore.drivers.docker_options import WantedOptions
 from jelmore.drivers.docker_sandboxes import DockerSandboxes
-from jelmore.drivers.frozen_memory import SwappingSandboxes, free_swap, group_of
 from jelmore.drivers.paths import RunPaths, new_key
+from jelmore.drivers.paused_memory import SwappingSandboxes, free_swap, group_of
 from jelmore.drivers.runner_link import RunnerLink
 from jelmore.ports import ControlAddress, SandboxSpec
 from jelmore.session.errors import DependencyError, RefusedError

@@ -17,7 +17,6 @@ from jelmore.drivers.docker_engine import EngineAddress
 from jelmore.drivers.docker_file_sandboxes import DockerFileSandboxes
 from jelmore.drivers.docker_options import WantedOptions
 from jelmore.drivers.docker_sandboxes import DockerSandboxes
-from jelmore.drivers.frozen_memory import SwappingSandboxes
 from jelmore.drivers.gateway_link import GatewayLink
 from jelmore.drivers.gateway_repositories import GatewayRepositories
 from jelmore.drivers.local_disk import LocalDisk
@@ -25,6 +24,7 @@ from jelmore.drivers.local_file_sandboxes import LocalFileSandboxes
 from jelmore.drivers.local_sandboxes import LocalSandboxes
 from jelmore.drivers.nats_events import NatsEvents
 from jelmore.drivers.paths import RunPaths
+from jelmore.drivers.paused_memory import SwappingSandboxes
 from jelmore.drivers.port_http import AiohttpPortHttp
 from jelmore.drivers.postgres_gateway import PostgresGateway
 from jelmore.drivers.postgres_leases import PostgresLeases
@@ -68,7 +68,7 @@ def make_sandboxes(settings: Settings) -> Sandboxes:
         path = os.environ.get("PATH", os.defpath)
         return LocalSandboxes(data_dir=settings.data_dir, paths=paths, search_path=path, skills=skills)
     address = _engine_address(settings)
-    make = SwappingSandboxes if settings.frozen_to_swap else DockerSandboxes
+    make = SwappingSandboxes if settings.paused_to_swap else DockerSandboxes
     return make(
         address,
         image=settings.runner_image,

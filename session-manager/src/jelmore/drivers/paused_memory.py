@@ -1,6 +1,6 @@
-"""Moves the memory of frozen containers to the swap of this machine.
+"""Moves the memory of paused containers to the swap of this machine.
 
-A frozen session keeps 140 to 180 MB that it cannot use. Where there is swap, the kernel writes them there when it is
+A paused session keeps 140 to 180 MB that it cannot use. Where there is swap, the kernel writes them there when it is
 asked: by `memory.reclaim` of the container's control group, or `memory.force_empty` in control groups of the first
 version. They come back page by page when the session goes on, which makes its next turn slower. Sources: the kernel's
 documents on control groups, v1 and v2.
@@ -83,7 +83,7 @@ def free_swap(meminfo: Path = _MEMINFO) -> int:
     return 0
 
 
-class FrozenMemory:
+class PausedMemory:
     """Gives memory back in the background, of one container after the other. Use it from one event loop."""
 
     def __init__(self, groups: Path = _GROUPS, meminfo: Path = _MEMINFO) -> None:
@@ -92,14 +92,14 @@ class FrozenMemory:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._one = asyncio.Lock()
 
-    def frozen(self, container_id: str) -> None:
-        """Give back the memory of a container that was frozen. Returns at once; may run any number of times."""
+    def paused(self, container_id: str) -> None:
+        """Give back the memory of a container that was paused. Returns at once; may run any number of times."""
         if container_id not in self._tasks:
-            task = asyncio.create_task(self._give_back(container_id), name=f"frozen memory {container_id[:12]}")
+            task = asyncio.create_task(self._give_back(container_id), name=f"paused memory {container_id[:12]}")
             self._tasks[container_id] = task
             task.add_done_callback(lambda _: self._tasks.pop(container_id, None))
 
-    def thawed(self, container_id: str) -> None:
+    def unpaused(self, container_id: str) -> None:
         """Do not start on this container any more. One that the kernel works on is finished."""
         if (task := self._tasks.get(container_id)) is not None:
             task.cancel()
@@ -115,10 +115,10 @@ class FrozenMemory:
             try:
                 freed = await asyncio.to_thread(self._freed, container_id)
             except (OSError, ValueError) as error:  # no rights there, or the container has gone
-                _log.debug("frozen_memory_kept", container=container_id, error=repr(error))
+                _log.debug("paused_memory_kept", container=container_id, error=repr(error))
             else:
                 if freed:
-                    _log.info("frozen_memory_given_back", container=container_id, bytes=freed)
+                    _log.info("paused_memory_given_back", container=container_id, bytes=freed)
 
     def _freed(self, container_id: str) -> int:
         group = group_of(container_id, self._groups)
@@ -131,21 +131,21 @@ class FrozenMemory:
 class SwappingSandboxes(DockerSandboxes):
     """`DockerSandboxes` whose paused containers give their memory back, where this machine runs them and has swap."""
 
-    def __init__(self, *args: Any, frozen: FrozenMemory | None = None, **more: Any) -> None:
+    def __init__(self, *args: Any, memory: PausedMemory | None = None, **more: Any) -> None:
         super().__init__(*args, **more)
-        self._frozen = frozen or FrozenMemory()
+        self._memory = memory or PausedMemory()
 
     async def pause(self, sandbox_id: str) -> None:
         """Pause this container, as `DockerSandboxes`. Its memory follows in the background."""
         await super().pause(sandbox_id)
-        self._frozen.frozen(sandbox_id)
+        self._memory.paused(sandbox_id)
 
     async def unpause(self, sandbox_id: str) -> None:
         """Unpause this container, as `DockerSandboxes`."""
-        self._frozen.thawed(sandbox_id)
+        self._memory.unpaused(sandbox_id)
         await super().unpause(sandbox_id)
 
     async def close(self) -> None:
         """Close the connections to the engine, and give no more memory back."""
-        await self._frozen.close()
+        await self._memory.close()
         await super().close()

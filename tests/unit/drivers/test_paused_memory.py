@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jelmore.drivers.frozen_memory import FrozenMemory, free_swap, group_of
+from jelmore.drivers.paused_memory import PausedMemory, free_swap, group_of
 from tests.support.waiting import until
 
 ID = "a" * 64
@@ -37,9 +37,9 @@ def meminfo(tmp_path: Path) -> Path:
 
 
 async def given_back(groups: Path, meminfo: Path) -> None:
-    memory = FrozenMemory(groups, meminfo)
-    memory.frozen(ID)
-    memory.frozen(ID)
+    memory = PausedMemory(groups, meminfo)
+    memory.paused(ID)
+    memory.paused(ID)
     await until(lambda: not memory._tasks)
     await memory.close()
 
@@ -91,12 +91,12 @@ async def test_a_container_without_a_group_here_or_that_has_gone_is_left_alone(t
 
 async def test_a_container_that_goes_on_is_not_started_on(tmp_path: Path, meminfo: Path) -> None:
     folder = second_version(tmp_path / "groups")
-    memory = FrozenMemory(tmp_path / "groups", meminfo)
+    memory = PausedMemory(tmp_path / "groups", meminfo)
     async with memory._one:
-        memory.frozen(ID)
+        memory.paused(ID)
         await asyncio.sleep(0)
-        memory.thawed(ID)
+        memory.unpaused(ID)
         await until(lambda: not memory._tasks)
     assert (folder / "memory.reclaim").read_text() == ""
-    memory.thawed("unknown")
+    memory.unpaused("unknown")
     await memory.close()
