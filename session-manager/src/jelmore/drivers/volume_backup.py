@@ -1,6 +1,7 @@
 """Saves the workspaces of sessions into files, and restores them: Docker volumes, or folders of local sessions."""
 
 import asyncio
+import io
 import os
 import secrets
 import shutil
@@ -8,7 +9,7 @@ import tarfile
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, Protocol, Self, cast
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from jelmore.drivers.docker_config import labels, reader_config, volume_name
@@ -24,29 +25,22 @@ class TooLargeError(Exception):
     """A workspace is larger than there is room for."""
 
 
-class _BoundedFile:
+class _BoundedFile(io.FileIO):
     """A new file of at most so many bytes. An agent may have a sparse file of terabytes, which costs it nothing."""
 
     def __init__(self, path: Path, most_bytes: int) -> None:
-        self._file = path.open("wb")
+        super().__init__(path, "wb")
         self._left = most_bytes
 
-    def write(self, data: bytes) -> int:
-        """Write. Raises TooLargeError."""
+    def write(self, data: Any) -> int:
+        """Write all of it. Raises TooLargeError."""
         self._left -= len(data)
         if self._left < 0:
             raise TooLargeError
-        return self._file.write(data)
-
-    def tell(self) -> int:
-        """Return how many bytes were written."""
-        return self._file.tell()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+        at = 0
+        while at < len(data):
+            at += super().write(data[at:])
+        return at
 
 
 class Volumes(Protocol):
@@ -179,7 +173,7 @@ class LocalVolumes:
         def write() -> bool:
             with (
                 _BoundedFile(target, most_bytes) as file,
-                tarfile.open(fileobj=cast("Any", file), mode="w") as archive,
+                tarfile.open(fileobj=file, mode="w") as archive,
             ):
                 for path in (folder, *_below(folder)):
                     with suppress(FileNotFoundError):  # the agent removes files meanwhile
