@@ -93,7 +93,7 @@ async def test_a_shell_that_was_left_open_does_not_wake_its_session(api: World) 
 
 
 async def test_a_shell_in_use_is_there_while_its_session_is_to_be_paused(api: World) -> None:
-    """The record says paused, and the runner goes on because somebody types: a broken connection continues."""
+    """The record says paused, and the runner continues because somebody types: a broken connection does too."""
     session_id, token = await new_session(api)
     (await api.runner(session_id)).refuses_drain = True
     key = UUID(session_id)

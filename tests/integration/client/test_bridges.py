@@ -92,7 +92,7 @@ async def test_a_cancelled_prompt_in_the_queue_leaves_the_turn_before_it(api: Wo
         await agent.cancel(session_id)
         assert (await prompted).stop_reason == "cancelled"
         assert (runner.interrupts, runner.waiting, runner.answered) == (0, {}, set())
-        await agent.cancel(session_id)  # no prompt of this editor: what others run goes on
+        await agent.cancel(session_id)  # no prompt of this editor: what others run continues
         assert runner.interrupts == 0
 
 

@@ -84,9 +84,9 @@ def test_what_ends_the_turn_of_a_prompt(kind: str, data: dict[str, str], found: 
 
 
 def test_a_turn_has_begun_when_the_agent_has_its_prompt() -> None:
-    def begun(kind: str, **data: str) -> bool:
-        return turns.has_begun(Event.model_validate({"seq": 1, "kind": kind, "at": AT, "data": data}), "i")
+    def started(kind: str, **data: str) -> bool:
+        return turns.has_started(Event.model_validate({"seq": 1, "kind": kind, "at": AT, "data": data}), "i")
 
-    assert not begun("input", id="i", input_id="i")
-    assert not begun("state", input_id="other")
-    assert begun("state", input_id="i", state="active")
+    assert not started("input", id="i", input_id="i")
+    assert not started("state", input_id="other")
+    assert started("state", input_id="i", state="active")

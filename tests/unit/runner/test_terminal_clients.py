@@ -70,7 +70,7 @@ async def test_a_slow_client_never_gets_bytes_of_another_position() -> None:
     with terminal.attached(CLIENT, opening(), new=True) as slow:
         output = slow.output()
         await anext(output)
-        for number in range(3):  # the output goes on while a frame is sent
+        for number in range(3):  # the output continues while a frame is sent
             terminal.ring.add(Stream.STDOUT, b"%d" % number * RING_BYTES)
             terminal.ring.add(Stream.STDOUT, b"%d" % number * RING_BYTES)
         gap = await anext(output)

@@ -63,7 +63,7 @@ class _Prompt:
     cancelled: bool = False
     session: AsyncSession | None = None
     accepted: Accepted | None = None
-    begun: bool = False
+    started: bool = False
     """Whether the agent has it. What it asks before that is of an earlier turn, and perhaps of somebody else."""
 
     stopping: bool = False
@@ -166,7 +166,7 @@ class JelmoreAgent:
         return PromptResponse(stop_reason=reason)
 
     async def cancel(self, session_id: str, **_: Any) -> None:
-        """Stop the editor's prompt, which ends as cancelled. Turns of other people's prompts go on."""
+        """Stop the editor's prompt, which ends as cancelled. Turns of other people's prompts continue."""
         given = self._prompts.get(session_id)
         if given is None:
             return
@@ -220,7 +220,7 @@ class JelmoreAgent:
                 ask(each)
             async with aclosing(session.events(after=accepted.seq, deltas=True)) as events:
                 async for event in events:
-                    given.begun = given.begun or turns.has_begun(event, accepted.input_id)
+                    given.started = given.started or turns.has_started(event, accepted.input_id)
                     await self._show(session.id, event, writing=writing)
                     request_id = str(event.data.get("request_id"))
                     if event.kind in {"permission_requested", "question"}:
@@ -243,7 +243,7 @@ class JelmoreAgent:
                 answer = Answer.deny(str(error))
             if answer is not None:
                 await session.answer(pending.request_id, answer)
-            elif given.begun:  # the editor asks no more: the prompt was cancelled
+            elif given.started:  # the editor asks no more: the prompt was cancelled
                 given.cancelled = True
                 await self._stop(given)
         except ConflictError:

@@ -179,7 +179,7 @@ def _say_why_it_waits(error: errors.JelmoreError, delay_s: float) -> None:
         say(f"waiting for a slot, next try in {delay_s:.0f} s: {error.problem.detail or error.problem.title} …")
     elif isinstance(error, errors.ServerError):  # it took its time: a proxy waits for seconds for a server that hangs
         say(f"{error.problem.detail or error.problem.title}, trying again …")
-    elif isinstance(error, errors.ConnectionFailedError) and delay_s >= _LONG_DELAY_S:  # of a stream, which goes on
+    elif isinstance(error, errors.ConnectionFailedError) and delay_s >= _LONG_DELAY_S:  # of a stream, which continues
         now, last = time.monotonic(), _Away.said_at
         if now - last >= _SAY_AGAIN_S:
             _Away.said_at = now

@@ -37,7 +37,7 @@ def acp() -> int:
 def _spoken_to() -> bool:
     """Return whether another program can be at both ends; a file or /dev/null in place of one cannot be waited for.
 
-    A person at a terminal is told what it waits for.
+    A person at a terminal reads what it waits for.
     """
     import os
     import stat

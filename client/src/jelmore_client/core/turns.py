@@ -24,7 +24,7 @@ def result_of(event: Event, input_id: str) -> TurnResult | None:
     return None
 
 
-def has_begun(event: Event, input_id: str) -> bool:
+def has_started(event: Event, input_id: str) -> bool:
     """Return whether `event` shows that the agent has the prompt: what it asks from now on is of this turn."""
     return event.kind != "input" and event.data.get("input_id") == input_id
 

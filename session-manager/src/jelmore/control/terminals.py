@@ -48,7 +48,7 @@ class Terminals:
     async def _serves(self, session: Session) -> bool:
         """Return whether the session's terminals are there without resuming it.
 
-        A record says `paused` as soon as the session is to be paused. Until nobody types, its runner goes on.
+        A record says `paused` as soon as the session is to be paused. Until nobody types, its runner continues.
         """
         if session.presence is not Presence.PAUSED:
             return session.presence is Presence.AWAKE
@@ -64,5 +64,5 @@ def _asleep(session: Session, *, again: bool) -> str:
     if not again:
         return f"session {session.id} is not awake; it has no terminal to watch"
     if session.presence is Presence.PAUSED:
-        return "the session is paused, and this terminal with it: open the terminal again to go on"
+        return "the session is paused, and this terminal with it: open the terminal again to continue"
     return "the session is hibernated, which has ended this terminal: open another one to resume the session"
