@@ -51,7 +51,7 @@ WITHOUT_CALL: Final = {
 """Operations that the client does not call, with the reason."""
 
 PLUMBING: Final = {
-    *("close", "request", "send", "fetch", "fetch_all", "fetch_pages", "pages", "pieces", "stream", "follow"),
+    *("close", "request", "send", "fetch", "fetch_all", "fetch_pages", "pages", "pieces", "save", "stream", "follow"),
     *("open_terminal", "open_port"),
 }
 """Methods of the connection, which the others are made of."""

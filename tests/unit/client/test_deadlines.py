@@ -83,7 +83,7 @@ def test_what_ends_the_turn_of_a_prompt(kind: str, data: dict[str, str], found: 
     assert (None if result is None else (result.outcome, result.subtype)) == found
 
 
-def test_a_turn_has_begun_when_the_agent_has_its_prompt() -> None:
+def test_a_turn_has_started_when_the_agent_has_its_prompt() -> None:
     def started(kind: str, **data: str) -> bool:
         return turns.has_started(Event.model_validate({"seq": 1, "kind": kind, "at": AT, "data": data}), "i")
 
