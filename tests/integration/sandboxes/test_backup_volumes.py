@@ -158,8 +158,8 @@ async def test_what_a_killed_backup_left_and_an_erased_session_do_not_end_the_ne
     try:
         await volumes.restore(session_id, _volume_of_a_session(tmp_path))
         async with volumes._mounted(session_id):  # a backup that is killed here leaves its container
-            assert await volumes.save(session_id, tmp_path / "saved.tar")
-        assert not await volumes.save(gone, tmp_path / "gone.tar")
+            assert await volumes.save(session_id, tmp_path / "saved.tar", 2**30)
+        assert not await volumes.save(gone, tmp_path / "gone.tar", 2**30)
         found = await engine.call("GET", "volumes", params={"filters": {"name": [volume_name(gone)]}})
         assert not found["Volumes"], "the engine makes no empty volume in its place"
         await volumes.remove(session_id)
