@@ -36,7 +36,7 @@ TURN = [EARLIER, state("running"), SystemMessage("init", {"subtype": "init"}), r
 
 
 class Client:
-    """A client whose process says these messages, and takes the turn back as told."""
+    """A client whose process says these messages, and takes the turn back as it should, or not."""
 
     def __init__(self, home: Path, said: list[Any], *, rewound: bool = True) -> None:
         self.said, self.rewound = said, rewound

@@ -2,7 +2,7 @@
 
 A paused session keeps 140 to 180 MB that it cannot use. Where there is swap, the kernel writes them there when it is
 asked: by `memory.reclaim` of the container's control group, or `memory.force_empty` in control groups of the first
-version. They come back page by page when the session goes on, which makes its next turn slower. Sources: the kernel's
+version. They come back page by page when the session continues, which makes its next turn slower. Sources: the kernel's
 documents on control groups, v1 and v2.
 """
 
