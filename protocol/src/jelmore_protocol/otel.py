@@ -82,7 +82,7 @@ class OtelTracing:
 
     def __init__(self, service: str, version: str, endpoint: str, headers: str, ratio: float) -> None:
         """`headers` are `name=value` pairs with commas between them, for the receiver below `endpoint`."""
-        exporter = OTLPSpanExporter(
+        self._exporter = OTLPSpanExporter(
             endpoint=f"{endpoint.rstrip('/')}/v1/traces", headers=_pairs(headers), timeout=EXPORT_S
         )
         self._provider = TracerProvider(
@@ -91,7 +91,7 @@ class OtelTracing:
             id_generator=_Ids(),
             shutdown_on_exit=False,
         )
-        self._provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=QUEUE_SPANS))
+        self._provider.add_span_processor(BatchSpanProcessor(self._exporter, max_queue_size=QUEUE_SPANS))
         self._tracer = self._provider.get_tracer("jelmore")
 
     @contextmanager
@@ -126,10 +126,12 @@ class OtelTracing:
         span.end(max(began, ended))
 
     def close(self, within_s: float) -> None:
-        """Send what is left, in a thread that nobody waits for longer than this."""
+        """Send what is left, in a thread that nobody waits for longer than this; then give up what it tries again."""
         ending = threading.Thread(target=self._provider.shutdown, name="end of tracing", daemon=True)
         ending.start()
         ending.join(within_s)
+        if ending.is_alive():
+            self._exporter.shutdown()
 
 
 def _context(parent: str) -> Context:

@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 
@@ -105,6 +106,11 @@ def test_a_receiver_that_hangs_costs_spans_and_nothing_else() -> None:
         tracing.close(0.5)
         tracing.close(0.5)
         assert time.monotonic() - began < 3
+    assert [each for each in threading.enumerate() if each.name.startswith("Otel")], "it still waits for an answer"
+    for each in threading.enumerate():
+        if each.name.startswith("Otel"):
+            each.join(20)
+            assert not each.is_alive(), "without one, it does not try again"
 
 
 def test_nothing_is_imported_or_traced_without_a_receiver() -> None:

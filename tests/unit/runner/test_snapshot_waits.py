@@ -41,7 +41,12 @@ class World:
         self.errors: list[str] = []
         self.tasks: list[asyncio.Task[Any]] = []
         self.session = cast(
-            "Conversation", SimpleNamespace(error=lambda code, _: self.errors.append(code), before_tool=None)
+            "Conversation",
+            SimpleNamespace(
+                error=lambda code, _: self.errors.append(code),
+                before_tool=None,
+                journal=SimpleNamespace(room=lambda: asyncio.sleep(0)),
+            ),
         )
         settings = cast("Settings", SimpleNamespace(path="/usr/bin:/bin"))
         self.snapshots = Snapshots(settings, cast("Helpers", self.helpers), self.session, self._start)
