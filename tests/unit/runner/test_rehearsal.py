@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from claude_agent_sdk import ClaudeSDKClient, ResultMessage, SystemMessage
 
-from jelmore_runner.agents.claude.rehearsal import Rehearsal, RehearsalError
+from jelmore_runner.agents.claude.rehearsal import TURNS, Rehearsal, RehearsalError
 
 ID = "0199aaaa-0000-7000-8000-000000000001"
 PATIENCE_S = 10
@@ -32,14 +32,14 @@ def result(*, is_error: bool = True, cost_usd: float = 0.0) -> ResultMessage:
 
 
 EARLIER = SystemMessage("ui_invalidate", {"subtype": "ui_invalidate"})
-TURN = [EARLIER, state("running"), SystemMessage("init", {"subtype": "init"}), result(), state("idle")]
+TURN = [state("running"), SystemMessage("init", {"subtype": "init"}), result(), state("idle")]
 
 
 class Client:
     """A client whose process says these messages, and takes the turn back as it should, or not."""
 
     def __init__(self, home: Path, said: list[Any], *, rewound: bool = True) -> None:
-        self.said, self.rewound = said, rewound
+        self.said, self.rewound = [EARLIER, *said], rewound
         self.rehearsal: Rehearsal | None = None
         self.asked: list[dict[str, Any]] = []
         self._query = SimpleNamespace(_send_control_request=self.control)
@@ -51,8 +51,8 @@ class Client:
         self.asked += [each async for each in prompt]
 
     async def receive_messages(self) -> AsyncIterator[Any]:
-        for each in self.said:
-            yield each
+        while self.said:
+            yield self.said.pop(0)
 
     async def control(self, request: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(request)
@@ -69,10 +69,11 @@ async def rehearsed(client: Client, home: Path) -> list[Any]:
 
 
 async def test_a_turn_that_failed_is_taken_back_and_its_transcript_removed(tmp_path: Path) -> None:
-    client = Client(tmp_path, TURN)
+    client = Client(tmp_path, TURN * TURNS)
     assert await rehearsed(client, tmp_path) == [EARLIER]
-    prompt, rewind = client.asked
-    assert (prompt["uuid"], rewind["subtype"]) == (rewind["target_message_uuid"], "rewind_conversation")
+    *prompts, rewind = client.asked
+    assert len({prompt["uuid"] for prompt in prompts}) == TURNS
+    assert (prompts[0]["uuid"], rewind["subtype"]) == (rewind["target_message_uuid"], "rewind_conversation")
     assert not client.transcript.exists()
 
 
@@ -83,7 +84,8 @@ async def test_a_turn_that_failed_is_taken_back_and_its_transcript_removed(tmp_p
         ([state("running"), result(cost_usd=0.1), state("idle")], True, "a model has answered"),
         ([state("running"), result()], True, "has ended"),
         ([state("running"), state("idle")], True, "has ended"),
-        (TURN, False, "not taken back"),
+        (TURN, True, "has ended"),
+        (TURN * TURNS, False, "not taken back"),
     ],
 )
 async def test_a_process_that_may_have_kept_something_gets_no_session(
@@ -94,7 +96,7 @@ async def test_a_process_that_may_have_kept_something_gets_no_session(
 
 
 async def test_a_transcript_in_another_place_is_not_forgotten(tmp_path: Path) -> None:
-    client = Client(tmp_path, TURN)
+    client = Client(tmp_path, TURN * TURNS)
     client.transcript.rename(tmp_path / "elsewhere.jsonl")
     with pytest.raises(RehearsalError, match="not where"):
         await rehearsed(client, tmp_path)
