@@ -131,7 +131,7 @@ class OtelTracing:
         ending.start()
         ending.join(within_s)
         if ending.is_alive():
-            self._exporter.shutdown()
+            self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
 
 def _context(parent: str) -> Context:
