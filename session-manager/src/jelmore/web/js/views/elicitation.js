@@ -1,6 +1,6 @@
 // What an MCP server asks for: a form with the fields of its schema, or an address to open.
 import { html, useState } from "../lib.js";
-import { plain } from "../markdown.js";
+import { plain } from "../text.js";
 
 const KINDS = { email: "email", uri: "url", date: "date", "date-time": "datetime-local" };
 
