@@ -58,14 +58,14 @@ class Question:
         return Pending(
             request_id=request_id or str(uuid4()),
             waiting_for=self.kind,
-            tool=self.tool,
-            title=self.title,
+            tool=plain(self.tool),  # any text may end with half of a character, which has no form as JSON
+            title=plain(self.title),
             input=plain(self.input),
             suggestions=plain(self.suggestions),
-            tool_use_id=self.tool_use_id,
-            agent_id=self.agent_id,
-            preview=self.preview,
-            reason=self.reason,
+            tool_use_id=plain(self.tool_use_id),
+            agent_id=plain(self.agent_id),
+            preview=None if self.preview is None else Preview.model_validate(plain(self.preview.model_dump())),
+            reason=plain(self.reason),
             expires_at=expires_at,
         )
 
