@@ -16,6 +16,7 @@ MAX_SHOWN: Final = 200
 
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s]+")
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
 _DATE_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
 
@@ -29,7 +30,7 @@ def problem_of(asked: Mapping[str, Any], content: Mapping[str, Any]) -> str | No
         return None
     required = schema.get("required")
     for name in required if isinstance(required, list) else []:
-        if name not in content:
+        if isinstance(name, str) and name not in content:
             return f"{_at(name)}: is required"
     for name, value in content.items():
         if name not in fields:
@@ -61,7 +62,9 @@ def _text(field: Mapping[str, Any], value: Any) -> str | None:
 
 
 def _number(field: Mapping[str, Any], value: Any) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "must be a number"
+    if isinstance(value, float) and not isfinite(value):  # an integer is finite, and may not fit into a float
         return "must be a number"
     if field["type"] == "integer" and value % 1:
         return "must be a whole number"
@@ -113,11 +116,13 @@ def _bound(field: Mapping[str, Any], name: str) -> float | None:
 
 
 def _is_date(value: str) -> bool:
+    if not _DATE.fullmatch(value):  # Python also takes days of a week
+        return False
     try:
         date.fromisoformat(value)
     except ValueError:
         return False
-    return len(value) == len("2026-11-28")
+    return True
 
 
 def _is_date_time(value: str) -> bool:

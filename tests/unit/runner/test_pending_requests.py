@@ -5,7 +5,7 @@ from typing import Any, Final
 import pytest
 
 from jelmore_protocol.control import PermissionAnswer
-from jelmore_protocol.events import Pending, WaitingFor
+from jelmore_protocol.events import Pending, Preview, WaitingFor
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.pending_requests import ELICITATION, MAX_SHOWN_BYTES, Question, within_bounds
 
@@ -70,6 +70,7 @@ SEVERAL: Final[dict[str, Any]] = {
     "minItems": 1,
     "maxItems": 1,
 }
+HUGE: Final = 10**400  # no float is as large
 EACH: Final[dict[str, Any]] = {"type": "array", "items": {"anyOf": [{"const": "a", "title": "A"}]}}
 
 
@@ -89,6 +90,8 @@ EACH: Final[dict[str, Any]] = {"type": "array", "items": {"anyOf": [{"const": "a
         ({"type": "string", "format": "of tomorrow"}, "anything"),
         ({"type": "integer", "minimum": 1, "maximum": 3}, 3),
         ({"type": "integer"}, 3.0),
+        pytest.param({"type": "integer", "minimum": 0.5}, HUGE, id="huge"),
+        pytest.param({"type": "number"}, -HUGE, id="hugely negative"),
         ({"type": "number", "minimum": "none"}, 0.5),
         ({"type": "boolean"}, False),
         ({"type": "object"}, {"beyond": "what MCP allows"}),
@@ -116,6 +119,7 @@ def test_content_of_a_form_that_fits_is_passed_on(field: Any, value: Any) -> Non
         ({"type": "string", "format": "uri"}, "/here", "must be a URI"),
         ({"type": "string", "format": "date"}, "2026-02-30", "must be a date"),
         ({"type": "string", "format": "date"}, "20260228", "must be a date"),
+        ({"type": "string", "format": "date"}, "2026-W48-6", "must be a date"),
         ({"type": "string", "format": "date-time"}, "2026-02-28T10:00:00", "must be a time with its zone"),
         ({"type": "string", "format": "date-time"}, "2026-02-28T25:00:00Z", "must be a time with its zone"),
         ({"type": "integer"}, 1.5, "must be a whole number"),
@@ -124,6 +128,7 @@ def test_content_of_a_form_that_fits_is_passed_on(field: Any, value: Any) -> Non
         ({"type": "number"}, float("inf"), "must be a number"),
         ({"type": "number", "minimum": 1}, 0, "must be at least 1"),
         ({"type": "number", "maximum": 1}, 2, "must be at most 1"),
+        pytest.param({"type": "integer", "maximum": 1}, HUGE, "must be at most 1", id="huge"),
         ({"type": "boolean"}, "yes", "must be true or false"),
     ],
 )
@@ -141,6 +146,20 @@ def test_a_form_has_its_required_fields_and_no_others() -> None:
             asked.check(allowed(**content))
     with pytest.raises(RefusedError, match=r"updated_input\.sise: is not a field of the form, which has size, gift"):
         asked.check(allowed(size="S", sise="M"))
+
+
+def test_a_list_of_required_fields_that_has_no_names_requires_nothing() -> None:
+    schema = {"properties": {"size": SIZES}, "required": [["size"], {}, None]}
+    Question(ELICITATION, {"requested_schema": schema}, "Which?", []).check(allowed())
+
+
+def test_half_a_character_in_a_request_is_shown_as_something_else() -> None:
+    half = "\ud83d"
+    preview = Preview(kind="diff", text=half, path=half)
+    asked = Question(half, {half: half}, f"Run {half}", [{half: half}], half, half, preview, half).pending(None)
+    assert Pending.model_validate_json(asked.model_dump_json()) == asked
+    assert (asked.tool, asked.title, asked.preview) == ("?", "Run ?", Preview(kind="diff", text="?", path="?"))
+    assert within_bounds([asked]) == [asked]
 
 
 @pytest.mark.parametrize("given", [{"answers": {"size": "S"}}, {"message": "the small one"}])
