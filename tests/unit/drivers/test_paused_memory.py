@@ -1,6 +1,7 @@
 """Memory of frozen containers goes to the swap, where the kernel is asked for it in the right way."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def write(folder: Path, **files: str) -> Path:
 
 
 def second_version(groups: Path, place: str = f"docker/{ID}", *, frozen: bool = True) -> Path:
-    files = {"memory_current": str(USED), "memory_reclaim": "", "memory_swap.max": "0\n"}
+    files = {"memory_current": str(USED), "memory_reclaim": "", "memory_swap.max": "0\n", "memory_swap.current": "7\n"}
     return write(groups / place, **files, cgroup_freeze="1\n" if frozen else "0\n")
 
 
@@ -59,7 +60,56 @@ async def test_the_kernel_is_asked_for_all_that_a_frozen_container_uses(
     folder = second_version(tmp_path / "groups", place)
     await given_back(tmp_path / "groups", meminfo)
     assert (folder / "memory.reclaim").read_text() == str(USED)
-    assert (folder / "memory.swap.max").read_text() == "0\n", "while it runs, a session may not swap"
+    assert (folder / "memory.swap.max").read_text() == "0", "while it runs, a session may not swap"
+
+
+async def test_a_limit_of_swap_that_a_killed_manager_left_is_put_right(tmp_path: Path, meminfo: Path) -> None:
+    folder = second_version(tmp_path / "groups")
+    (folder / "memory.swap.max").write_text("max\n")
+    await given_back(tmp_path / "groups", meminfo)
+    assert (folder / "memory.swap.max").read_text() == "0"
+
+
+async def test_while_the_kernel_works_a_session_gets_no_more_swap_than_it_has_memory(
+    tmp_path: Path, meminfo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = second_version(tmp_path / "groups")
+    limits: list[str] = []
+    write_text = Path.write_text
+
+    def noting(path: Path, text: str) -> int:
+        if path.name == "memory.reclaim":
+            limits.append((folder / "memory.swap.max").read_text())
+        return write_text(path, text)
+
+    monkeypatch.setattr(Path, "write_text", noting)
+    await given_back(tmp_path / "groups", meminfo)
+    assert limits == [str(USED + 7)]
+
+
+async def test_the_kernel_works_for_one_container_at_a_time_whatever_happens_to_that(
+    tmp_path: Path, meminfo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, begun, goes_on = PausedMemory(tmp_path, meminfo), list[str](), threading.Event()
+
+    def works(container_id: str) -> int:
+        begun.append(container_id)
+        goes_on.wait(10)
+        return 0
+
+    monkeypatch.setattr(memory, "_freed", works)
+    memory.paused(ID)
+    await until(lambda: begun == [ID])
+    memory.unpaused(ID)
+    await asyncio.sleep(0.01)
+    memory.paused(ID)
+    memory.paused("b" * 64)
+    await asyncio.sleep(0.05)
+    assert begun == [ID]
+    goes_on.set()
+    await until(lambda: not memory._tasks)
+    assert begun == [ID, "b" * 64]
+    await memory.close()
 
 
 async def test_control_groups_of_the_first_version_are_emptied(tmp_path: Path, meminfo: Path) -> None:

@@ -53,14 +53,16 @@ class MemoryGroup:
         if self.first_version:
             (self.memory / "memory.force_empty").write_text("0")
             return
-        limit = self.memory / "memory.swap.max"  # 0: a session's limit is one of memory and swap together
-        before = limit.read_text()
-        limit.write_text("max")
+        used, swapped = self.used(), int((self.memory / "memory.swap.current").read_text())
+        limit = self.memory / "memory.swap.max"
+        limit.write_text(
+            str(swapped + used)
+        )  # no more, as a manager that is killed now leaves it so until the next pause
         try:
             with suppress(BlockingIOError):  # it took less than that
-                (self.memory / "memory.reclaim").write_text(str(self.used()))
+                (self.memory / "memory.reclaim").write_text(str(used))
         finally:
-            limit.write_text(before)
+            limit.write_text("0")  # as the container was made: a session's limit is one of memory and swap together
 
 
 def group_of(container_id: str, groups: Path = _GROUPS) -> MemoryGroup | None:
@@ -91,6 +93,7 @@ class PausedMemory:
         self._meminfo = meminfo
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._one = asyncio.Lock()
+        self._working: str | None = None  # the container that the kernel works on: its thread cannot be ended
 
     def paused(self, container_id: str) -> None:
         """Give back the memory of a container that was paused. Returns at once; may run any number of times."""
@@ -101,7 +104,7 @@ class PausedMemory:
 
     def unpaused(self, container_id: str) -> None:
         """Do not start on this container any more. One that the kernel works on is finished."""
-        if (task := self._tasks.get(container_id)) is not None:
+        if container_id != self._working and (task := self._tasks.get(container_id)) is not None:
             task.cancel()
 
     async def close(self) -> None:
@@ -112,6 +115,7 @@ class PausedMemory:
 
     async def _give_back(self, container_id: str) -> None:
         async with self._one:
+            self._working = container_id
             try:
                 freed = await asyncio.to_thread(self._freed, container_id)
             except (OSError, ValueError) as error:  # no rights there, or the container has gone
@@ -119,6 +123,8 @@ class PausedMemory:
             else:
                 if freed:
                     _log.info("paused_memory_given_back", container=container_id, bytes=freed)
+            finally:
+                self._working = None
 
     def _freed(self, container_id: str) -> int:
         group = group_of(container_id, self._groups)
