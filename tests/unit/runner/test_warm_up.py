@@ -34,6 +34,9 @@ class Process:
         if self.failure is not None:
             raise self.failure
 
+    def kill(self) -> None:
+        """It says nothing more."""
+
     async def discard(self) -> None:
         self.discarded = True
 
@@ -71,3 +74,13 @@ async def test_a_process_that_may_have_kept_something_is_ended_and_the_next_rehe
     for process in processes:
         await ahead._warm_up(process)  # type: ignore[arg-type]
     assert [(each.rehearsed, each.discarded) for each in processes] == [(1, False), (1, True), (0, False)]
+
+
+async def test_the_end_of_the_runner_does_not_wait_for_what_a_killed_process_would_have_said() -> None:
+    ahead, process = Ahead(SETTINGS, Supervisor()), Process(_hangs)
+    ahead._connection = process  # type: ignore[assignment]
+    ahead._starting = asyncio.create_task(ahead._warm_up(process), name="warm-up")  # type: ignore[arg-type]
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(5):
+        await ahead.end()
+    assert process.discarded

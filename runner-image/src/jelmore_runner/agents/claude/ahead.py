@@ -174,6 +174,8 @@ class Ahead:
         """End the process, if it waits; the session does not get it. May run any number of times."""
         if self._outcome is None and self._launch is not None:
             self._outcome = AgentAhead.DROPPED
+        if (scope := self._warm_up_scope) is not None:
+            scope.deadline = anyio.current_time()  # it may wait for what a killed process does not say
         while self._starting is not None and not self._starting.done():
             if self._connection is not None:
                 self._connection.kill()  # its start then fails

@@ -42,7 +42,8 @@ class Callbacks:
         self._asker: Asker | None = None
         self._hook: Observer | None = None
         self._mirror: Mirror | None = None
-        self.rehearsal: Rehearsal | None = None  # while it runs, it gets what is written to the transcript
+        self.rehearsal: Rehearsal | None = None
+        """Gets what is written to the transcript while it runs, and after it has failed: there is no session then."""
 
     def bind(self, asker: Asker, hook: Observer, mirror: Mirror) -> None:
         """Let the calls reach a session. Called once."""
@@ -154,22 +155,29 @@ class Connection:
         await self.client._query._send_control_request(request)  # type: ignore[union-attr]  # noqa: SLF001
 
     async def rehearse(self) -> None:
-        """Have a turn of which nothing stays. Call once, before the session. Raises what `Rehearsal.run` raises."""
+        """Have turns of which nothing stays. Call once, before the session; `discard` this after an exception."""
         settings = self.launch.settings
-        self.callbacks.rehearsal = Rehearsal(self.client, settings.home, self.start.conversation_id, settings.as_agent)
-        try:
-            self.earlier = await self.callbacks.rehearsal.run()
-        finally:
-            self.callbacks.rehearsal = None
+        rehearsal = Rehearsal(self.client, settings.home, self.start.conversation_id, settings.as_agent)
+        self.callbacks.rehearsal = rehearsal
+        self.earlier = await rehearsal.run()
+        self.callbacks.rehearsal = None
 
     async def discard(self) -> None:
-        """Kill the process and all that it has started, and close the client. May run twice. Raises nothing."""
+        """Kill the process and all that it has started, and close the client. May run twice. Raises nothing.
+
+        What is left of a rehearsal that failed is removed: the session's own process would resume it.
+        """
         self.callbacks.refuse()
         self.kill()
         if self._client is not None:
             closing = asyncio.create_task(disconnect(self._client), name="agent discard")
             await asyncio.wait({closing}, timeout=END_DEADLINE_S)
         self.connected = False
+        if self.callbacks.rehearsal is not None:
+            try:
+                await asyncio.to_thread(self.callbacks.rehearsal.remove_transcript)
+            except OSError as error:
+                print(f"runner: the transcript of a rehearsal is left: {error}", flush=True)  # noqa: T201
 
     def kill(self) -> None:
         """Send SIGKILL to the process, if it runs, and to all that it has started. Returns at once."""

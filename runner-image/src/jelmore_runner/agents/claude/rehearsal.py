@@ -67,7 +67,9 @@ class Rehearsal:
         if answer.get("rewound") is not True:
             raise RehearsalError(f"the turns were not taken back: {answer}")
         await self._taken_back.wait()
-        await asyncio.to_thread(self._remove_transcript)
+        if not await asyncio.to_thread(self.remove_transcript):
+            raise RehearsalError("the transcript is not where it is looked for")
+        self._client._query._last_error_result = None  # type: ignore[union-attr]  # noqa: SLF001 - else an end would report it
         return earlier
 
     async def _ended(self) -> list[Any]:
@@ -88,11 +90,15 @@ class Rehearsal:
                 return earlier
         raise RehearsalError("Claude Code has ended")
 
-    def _remove_transcript(self) -> None:
+    def remove_transcript(self) -> bool:
+        """Return whether there was a transcript, and remove it: with one, no other process could have this session.
+
+        Blocks. Raises OSError.
+        """
         found = transcript.find(self._home, self._conversation_id)
-        if found is None:
-            raise RehearsalError("the transcript is not where it is looked for")
-        remove(self._home, found.path, self._as_agent)
+        if found is not None:
+            remove(self._home, found.path, self._as_agent)
+        return found is not None
 
 
 def _state(message: object) -> str:
