@@ -90,25 +90,25 @@ async def test_while_the_kernel_works_a_session_gets_no_more_swap_than_it_has_me
 async def test_the_kernel_works_for_one_container_at_a_time_whatever_happens_to_that(
     tmp_path: Path, meminfo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    memory, begun, goes_on = PausedMemory(tmp_path, meminfo), list[str](), threading.Event()
+    memory, started, may_end = PausedMemory(tmp_path, meminfo), list[str](), threading.Event()
 
     def works(container_id: str) -> int:
-        begun.append(container_id)
-        goes_on.wait(10)
+        started.append(container_id)
+        may_end.wait(10)
         return 0
 
     monkeypatch.setattr(memory, "_freed", works)
     memory.paused(ID)
-    await until(lambda: begun == [ID])
+    await until(lambda: started == [ID])
     memory.unpaused(ID)
     await asyncio.sleep(0.01)
     memory.paused(ID)
     memory.paused("b" * 64)
     await asyncio.sleep(0.05)
-    assert begun == [ID]
-    goes_on.set()
+    assert started == [ID]
+    may_end.set()
     await until(lambda: not memory._tasks)
-    assert begun == [ID, "b" * 64]
+    assert started == [ID, "b" * 64]
     await memory.close()
 
 
