@@ -18,6 +18,11 @@ NOWHERE = Address.parse("unix:/nowhere")
 SETTINGS = Settings(NOWHERE, NOWHERE, NOWHERE, Path("/session"), claude="/claude")
 
 
+@pytest.fixture(autouse=True)
+def _no_administrator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(Ahead._warm_up.__globals__, "_MANAGED", ())
+
+
 class Process:
     """A connection whose client gives a fixed answer, and whose rehearsal has a fixed end."""
 
@@ -84,3 +89,10 @@ async def test_the_end_of_the_runner_does_not_wait_for_what_a_killed_process_wou
     async with asyncio.timeout(5):
         await ahead.end()
     assert process.discarded
+
+
+async def test_an_administrators_hooks_see_no_rehearsal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(Ahead._warm_up.__globals__, "_MANAGED", (tmp_path / "none", tmp_path))
+    ahead, process = Ahead(SETTINGS, Supervisor()), Process(_answers)
+    await ahead._warm_up(process)  # type: ignore[arg-type]
+    assert (process.rehearsed, process.discarded) == (0, False)

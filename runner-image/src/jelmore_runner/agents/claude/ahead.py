@@ -5,6 +5,7 @@ changed in a live conversation is changed before the session's first prompt; eve
 """
 
 import asyncio
+from pathlib import Path
 from typing import Final
 
 import anyio
@@ -35,6 +36,9 @@ Not the model: Claude Code tries a new one with a call that costs. Not the effor
 no test shows that a changed one is the same as one from the start.
 """
 
+_MANAGED: Final = (Path("/etc/claude-code"), Path("/Library/Application Support/ClaudeCode"))
+"""Where Claude Code finds the settings of a machine's administrator, whose hooks no option leaves out."""
+
 _OF_THE_RUNNER: Final = {"answer_within_s": 0.0, "permission_modes": None}
 """The options that Claude Code is not started with."""
 
@@ -62,9 +66,12 @@ def fits(ahead: Launch, wanted: Launch, start: Start) -> bool:
     return len(skip) == 1 or bool(wanted.settings.claude)
 
 
-def may_rehearse(options: AgentOptions) -> bool:
-    """Return whether a turn that fails has no effect elsewhere: it runs hooks, and a failing model is left. Pure."""
-    return not (options.fallback_model or options.plugins or options.repository_hooks)
+def may_rehearse(options: AgentOptions, *, managed: bool = False) -> bool:
+    """Return whether a turn that fails has no effect elsewhere: it runs hooks, and a failing model is left. Pure.
+
+    `managed`: the machine's administrator has settings for Claude Code.
+    """
+    return not (options.fallback_model or options.plugins or options.repository_hooks or managed)
 
 
 def _fixed(options: AgentOptions) -> AgentOptions:
@@ -217,7 +224,9 @@ class Ahead:
         self._quiet.clear()
         try:
             with anyio.fail_after(WARM_UP_DEADLINE_S) as self._warm_up_scope:
-                if await _counted(connection) and self._rehearses and may_rehearse(connection.launch.options):
+                managed = any(each.exists() for each in _MANAGED)
+                may = self._rehearses and may_rehearse(connection.launch.options, managed=managed)
+                if await _counted(connection) and may:
                     await connection.rehearse()
         except Exception as error:  # noqa: BLE001 - whatever the reason, the next one is started without a rehearsal
             self._rehearses = False
