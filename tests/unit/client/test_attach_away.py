@@ -25,12 +25,14 @@ class Talk:
         self.id = "01a21f72-525b-7297-b3f8-db1337d939bd"
         self.info = SessionInfo(id=self.id, status="idle")
         self.sent: list[str] = []
+        self.ids: list[str | None] = []
         self.left = 1
         self.looks = 1
         self.ended = asyncio.Event()
 
-    async def send(self, prompt: str) -> None:
+    async def send(self, prompt: str, *, input_id: str | None = None) -> None:
         self.sent.append(prompt)
+        self.ids.append(input_id)
         if self.left:
             self.left -= 1
             raise AWAY
@@ -65,9 +67,15 @@ async def test_a_prompt_that_was_not_sent_is_there_again(
             typed.send_text("\n")
             while len(talk.sent) < 2:
                 await asyncio.sleep(0.01)
+            typed.send_text("mend it\n")
+            while len(talk.sent) < 3:
+                await asyncio.sleep(0.01)
             typed.send_text("\x04")
             assert await running == 0
-    assert talk.sent == ["mend it", "mend it"]
+    assert talk.sent == ["mend it"] * 3
+    first, again, another = talk.ids
+    assert first == again, "the server may have it already: it runs once"
+    assert another != first
     assert "not sent: http://test does not answer" in printed
 
 

@@ -24,6 +24,7 @@ from jelmore_client.cli.blocks import Block, blocks_of, printable, rules_of
 from jelmore_client.cli.choices import UnclearError, choice, parts_of
 from jelmore_client.cli.forms import FORM, form_parts, value_of
 from jelmore_client.cli.printing import Printer, short
+from jelmore_client.core.requests import new_id
 
 _ALLOW: Final = frozenset({"y", "yes", "allow"})
 _ALWAYS: Final = frozenset({"a", "always"})
@@ -211,6 +212,7 @@ class _Terminal:
         self._printer = Printer()
         self._conversation = Conversation()
         self._calls: set[asyncio.Task[None]] = set()
+        self._unsent = ("", "")  # the last prompt that was not sent, and its id: the server may have it nevertheless
         self._prompt: PromptSession[str] = PromptSession(
             message=self._conversation.prompt,
             bottom_toolbar=lambda: self._conversation.toolbar(session.id),
@@ -300,7 +302,7 @@ class _Terminal:
         """Send a line, as a prompt or an answer. False: it was not sent, and is typed again for the user."""
         try:
             if not self._conversation.pending:
-                await self._session.send(line)
+                await self._send(line)
                 return True
             request = self._conversation.pending[0]
             answer = answer_of(self._conversation, line)
@@ -319,6 +321,12 @@ class _Terminal:
             self._show_question("question")
             return False
         return True
+
+    async def _send(self, line: str) -> None:
+        before, input_id = self._unsent
+        self._unsent = (line, input_id if line == before else new_id())
+        await self._session.send(line, input_id=self._unsent[1])
+        self._unsent = ("", "")
 
     def _keys(self) -> KeyBindings:
         keys = KeyBindings()
