@@ -175,7 +175,7 @@ class JelmoreAgent:
             await self._stop(given)
 
     async def _stop(self, given: _Prompt) -> None:
-        """Remove the prompt from the queue, or interrupt its turn when the agent has it. The second call does nothing.
+        """Remove the prompt from the queue, or interrupt its turn when the agent has it. Does so once.
 
         Two interrupts could stop two turns: the next one begins as soon as the first has ended.
         """
@@ -183,9 +183,13 @@ class JelmoreAgent:
             return
         given.stopping = True
         try:
-            await given.session.cancel_queued(given.accepted.input_id)
-        except ConflictError:
-            await given.session.interrupt()
+            try:
+                await given.session.cancel_queued(given.accepted.input_id)
+            except ConflictError:
+                await given.session.interrupt()
+        except JelmoreError:
+            given.stopping = False  # the prompt goes on, and can be cancelled again
+            raise
 
     async def ext_method(self, method: str, params: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - the protocol's
         """Refuse: there are no extensions."""
