@@ -88,7 +88,7 @@ class AsyncSessionTurns:
         if answer is None:
             raise NeedsAnswerError(pending)
         with suppress(ConflictError):  # somebody else was first
-            await self.answer(pending.request_id, answer)
+            await self._answer(pending.request_id, answer, deadline)
 
     async def events(
         self, *, after: int | None = 0, timeout_s: float | None = None, deltas: bool = False
@@ -114,8 +114,11 @@ class AsyncSessionTurns:
 
     async def answer(self, request_id: str, answer: Answer) -> None:
         """Answer a permission, question or connection. Raises ConflictError when somebody else was first."""
-        body = answer.model_dump(exclude_none=True)
-        await self._client.request(Request("POST", self._path("permissions", request_id), json=body, repeatable=False))
+        await self._answer(request_id, answer, None)
+
+    async def _answer(self, request_id: str, answer: Answer, deadline: float | None) -> None:
+        body, path = answer.model_dump(exclude_none=True), self._path("permissions", request_id)
+        await self._client.request(Request("POST", path, json=body, repeatable=False, deadline=deadline))
 
     async def queue(self) -> list[QueuedInput]:
         """Return the prompts that wait for the agent, in order, also those that its session is being resumed for."""

@@ -86,7 +86,7 @@ class SessionTurns:
         if answer is None:
             raise NeedsAnswerError(pending)
         with suppress(ConflictError):  # somebody else was first
-            self.answer(pending.request_id, answer)
+            self._answer(pending.request_id, answer, deadline)
 
     def events(
         self, *, after: int | None = 0, timeout_s: float | None = None, deltas: bool = False
@@ -112,8 +112,11 @@ class SessionTurns:
 
     def answer(self, request_id: str, answer: Answer) -> None:
         """Answer a permission, question or connection. Raises ConflictError when somebody else was first."""
-        body = answer.model_dump(exclude_none=True)
-        self._client.request(Request("POST", self._path("permissions", request_id), json=body, repeatable=False))
+        self._answer(request_id, answer, None)
+
+    def _answer(self, request_id: str, answer: Answer, deadline: float | None) -> None:
+        body, path = answer.model_dump(exclude_none=True), self._path("permissions", request_id)
+        self._client.request(Request("POST", path, json=body, repeatable=False, deadline=deadline))
 
     def queue(self) -> list[QueuedInput]:
         """Return the prompts that wait for the agent, in order, also those that its session is being resumed for."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from jelmore_client import AsyncJelmore, AsyncSession, Event, Jelmore, Session
+from jelmore_client import Answer, AsyncJelmore, AsyncSession, Event, Jelmore, JelmoreError, Pending, Session
 from jelmore_client.core import turns
 from jelmore_client.core.requests import Request
 from jelmore_client.models import Accepted, SessionInfo
@@ -36,6 +36,28 @@ async def test_a_turn_of_a_server_that_hangs_ends_in_time(hanging: str) -> None:
             await session.result(Accepted(input_id="i", seq=1), timeout_s=0.3)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(session.events(timeout_s=0.3)), SOON_S)
+    assert time.monotonic() - began < SOON_S
+
+
+async def test_an_answer_that_hangs_ends_in_time(hanging: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = Pending.model_validate(
+        {"request_id": "r", "waiting_for": "permission", "tool": "Bash", "title": "Bash", "input": {}}
+    )
+
+    async def found(*_: object) -> list[Pending]:
+        return [waiting]
+
+    async def allow(_: Pending) -> Answer:
+        return Answer.allow()
+
+    began = time.monotonic()
+    async with AsyncJelmore(hanging, api_key="key") as client:
+        session = AsyncSession(client, INFO)
+        monkeypatch.setattr(session, "_pending", found)
+        with pytest.raises((TimeoutError, JelmoreError)):
+            await asyncio.wait_for(
+                session.result(Accepted(input_id="i", seq=1), timeout_s=0.3, on_request=allow), 2 * SOON_S
+            )
     assert time.monotonic() - began < SOON_S
 
 
