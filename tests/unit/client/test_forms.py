@@ -50,6 +50,7 @@ def test_fields_are_given_by_name() -> None:
         ("count=1.5", "count: type a whole number"),
         ("price=much", "price: type a number"),
         ("gift=perhaps", "gift: type yes or no"),
+        ("count=" + "9" * 400, "count: type a"),
     ],
 )
 def test_what_is_no_value_of_a_field_is_refused(typed: str, words: str) -> None:
@@ -89,3 +90,15 @@ def test_a_form_is_declined_and_an_address_is_accepted() -> None:
     assert answer_of(address, "y") == Answer.allow()
     assert form_parts({"requested_schema": "unreadable"}) == []
     assert value_of({"name": "x", "field": {"type": "array", "items": 1}, "required": True}, "a, b") == ["a", "b"]
+
+
+@pytest.mark.parametrize("typed", ["nan", "inf", "1e400"])
+def test_a_number_that_json_does_not_have_is_refused(typed: str) -> None:
+    with pytest.raises(UnclearError, match="type a number"):
+        value_of({"name": "x", "field": {"type": "number"}, "required": True}, typed)
+
+
+@pytest.mark.parametrize("field", [{"enum": 5}, {"enum": {"a": 1}}, {"oneOf": [1, None, {"const": "a"}]}])
+def test_a_schema_that_is_none_does_not_end_the_command(field: dict[str, Any]) -> None:
+    (part,) = form_parts({"requested_schema": {"properties": {"x": field, "y": 1}, "required": 7}})
+    assert value_of(part, "a") == "a"

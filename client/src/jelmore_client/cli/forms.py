@@ -1,6 +1,7 @@
 """Forms of MCP servers (elicitations), as people type them: pure. The server refuses what does not fit the schema."""
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any, Final
 
 from jelmore_client.cli.choices import UnclearError
@@ -18,10 +19,11 @@ def form_parts(given: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the fields of a request's form in the form of questions, with their `name` and schema (`field`)."""
     schema = given.get("requested_schema")
     fields = schema.get("properties") if isinstance(schema, dict) else None
-    required = schema.get("required") if isinstance(schema, dict) else None
+    needed = schema.get("required") if isinstance(schema, dict) else None
+    required = needed if isinstance(needed, list) else []
     if not isinstance(fields, dict) or given.get("mode") == "url":
         return []
-    return [_part(name, field, name in (required or [])) for name, field in fields.items() if isinstance(field, dict)]
+    return [_part(name, field, name in required) for name, field in fields.items() if isinstance(field, dict)]
 
 
 def _part(name: str, field: dict[str, Any], required: bool) -> dict[str, Any]:
@@ -40,10 +42,16 @@ def choices_of(field: dict[str, Any]) -> list[tuple[Any, str]]:
         return []
     titled = each.get("oneOf") or each.get("anyOf")
     if isinstance(titled, list):
-        return [(one["const"], str(one.get("title", one["const"]))) for one in titled if "const" in one]
+        return [
+            (one["const"], str(one.get("title", one["const"])))
+            for one in titled
+            if isinstance(one, dict) and "const" in one
+        ]
     values, names = each.get("enum"), each.get("enumNames")
-    titles = names if isinstance(names, list) and len(names) == len(values or []) else values
-    return [(value, str(title)) for value, title in zip(values or [], titles or [], strict=True)]
+    if not isinstance(values, list):
+        return []
+    titles = names if isinstance(names, list) and len(names) == len(values) else values
+    return [(value, str(title)) for value, title in zip(values, titles, strict=True)]
 
 
 def value_of(part: dict[str, Any], typed: str) -> Any:
@@ -58,9 +66,12 @@ def value_of(part: dict[str, Any], typed: str) -> Any:
             return _WORDS[typed.lower()]
         case "integer" | "number" as kind:
             try:
-                return int(typed) if kind == "integer" else float(typed)
-            except ValueError:
-                raise UnclearError(f"{part['name']}: type a{' whole' if kind == 'integer' else ''} number") from None
+                number = int(typed) if kind == "integer" else float(typed)
+                if isfinite(number):  # JSON has no other numbers
+                    return number
+            except (ValueError, OverflowError):
+                pass
+            raise UnclearError(f"{part['name']}: type a{' whole' if kind == 'integer' else ''} number")
         case "array":
             return [_chosen(field, word.strip()) for word in typed.split(",") if word.strip()]
         case _:
