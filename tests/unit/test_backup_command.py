@@ -2,17 +2,21 @@
 
 import errno
 import fcntl
+import io
 import os
-from collections.abc import Iterator
+import tarfile
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 from uuid import UUID
 
 import pytest
 
 from jelmore.backup_command import _stopped
 from jelmore.drivers import volume_backup
+from jelmore.drivers.docker_engine import DockerEngine
 from jelmore.drivers.paths import RunPaths
-from jelmore.drivers.volume_backup import LocalVolumes
+from jelmore.drivers.volume_backup import DockerVolumes, LocalVolumes, TornError
 from jelmore.session.errors import RefusedError
 from jelmore.settings import Settings
 from jelmore.working_folder import working_folder
@@ -80,9 +84,9 @@ async def test_files_and_workspaces_that_go_meanwhile_do_not_end_a_backup(
     (folder / "workspace" / "kept").write_text("here")
     real = volume_backup._below
 
-    def with_one_gone(path: Path) -> Iterator[Path]:
+    def with_one_gone(path: Path, *more: Any) -> Iterator[Path]:
         yield path / "removed meanwhile"
-        yield from real(path)
+        yield from real(path, *more)
 
     monkeypatch.setattr(volume_backup, "_below", with_one_gone)
     volumes = LocalVolumes(tmp_path)
@@ -92,3 +96,71 @@ async def test_files_and_workspaces_that_go_meanwhile_do_not_end_a_backup(
     assert await volumes.kept() == []
     await volumes.restore(one, tmp_path / "one.tar")
     assert (folder / "workspace" / "kept").read_text() == "here"
+
+
+async def test_a_file_that_becomes_shorter_or_is_unreadable_does_not_end_a_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = UUID(int=1)
+    folder = tmp_path / "local" / str(one)
+    folder.mkdir(parents=True)
+    for name in ("1-log", "2-secret", "3-kept"):
+        (folder / name).write_text("content")
+    real, opened = tarfile.TarFile.gettarinfo, Path.open
+
+    def cut_off(archive: tarfile.TarFile, *given: Any, **more: Any) -> tarfile.TarInfo:
+        found = real(archive, *given, **more)
+        if found.name.endswith("1-log"):
+            os.truncate(folder / "1-log", 3)
+        return found
+
+    def refused(path: Path, *given: Any) -> BinaryIO:
+        if path.name == "2-secret":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return cast("BinaryIO", opened(path, *given))
+
+    monkeypatch.setattr(tarfile.TarFile, "gettarinfo", cut_off)
+    monkeypatch.setattr(Path, "open", refused)
+    volumes = LocalVolumes(tmp_path)
+    assert await volumes.save(one, tmp_path / "one.tar", 2**20)
+    monkeypatch.undo()
+    assert "1 files or folders left out" in caplog.text
+    assert "2-secret" in caplog.text
+    await volumes.remove(one)
+    await volumes.restore(one, tmp_path / "one.tar")
+    assert (folder / "1-log").read_bytes() == b"con\0\0\0\0"
+    assert (folder / "3-kept").read_text() == "content"
+
+
+class Engine:
+    """An engine with one volume, which sends it whole or only to the middle of a file."""
+
+    def __init__(self, cuts: list[int]) -> None:
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w") as archive:
+            entry = tarfile.TarInfo("session/log")
+            entry.size = 2000
+            archive.addfile(entry, io.BytesIO(b"x" * 2000))
+        self.whole = content.getvalue()
+        self.cuts = cuts
+
+    async def call(self, _method: str, path: str, **_: Any) -> dict[str, Any]:
+        return {"Name": path.removeprefix("volumes/"), "Labels": {}}
+
+    async def pieces(self, _path: str, **_: Any) -> AsyncGenerator[bytes]:
+        yield self.whole[: self.cuts.pop(0)]
+
+
+async def test_what_the_engine_ends_in_the_middle_is_no_backup(tmp_path: Path) -> None:
+    one, target = UUID(int=1), tmp_path / "one.tar"
+    for cuts, left in (([1500, 1500, 1500], None), ([1500, 9999, 1], [1])):
+        engine = Engine(list(cuts))
+        volumes = DockerVolumes(cast("DockerEngine", engine), image="image", instance="test")
+        if left is None:
+            with pytest.raises(TornError):
+                await volumes.save(one, target, 2**20)
+            continue
+        assert await volumes.save(one, target, 2**20)
+        assert engine.cuts == left
+        with tarfile.open(target) as archive:
+            assert archive.getnames() == ["session/log"]

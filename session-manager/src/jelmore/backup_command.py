@@ -20,7 +20,7 @@ from jelmore.bootstrap.drivers import make_sandboxes
 from jelmore.drivers import postgres_backup
 from jelmore.drivers.docker_engine import DockerEngine, EngineAddress
 from jelmore.drivers.paths import MANAGER_SLOTS, RunPaths
-from jelmore.drivers.volume_backup import DockerVolumes, LocalVolumes, TooLargeError, Volumes
+from jelmore.drivers.volume_backup import DockerVolumes, LocalVolumes, TooLargeError, TornError, Volumes
 from jelmore.quick_start import owns_database
 from jelmore.serve import ask_health
 from jelmore.session.errors import DependencyError, JelmoreError, RefusedError
@@ -37,7 +37,8 @@ async def backup(settings: Settings, target: Path, say: Say) -> None:
     """Write the database and every workspace into one tar file. Managers may run; drain them for a quiet moment.
 
     The database comes first: what a session does afterwards is in its journal, and is read from there after a restore.
-    A workspace for which there is no room is left out; the backup is written all the same, then RefusedError names it.
+    A workspace for which there is no room, or that the engine does not send whole, is left out; the backup is written
+    all the same, then RefusedError names it.
     The file appears when it is complete and on the disk. Raises RefusedError when there is no room for it.
     """
     if target.exists():
@@ -55,13 +56,15 @@ async def backup(settings: Settings, target: Path, say: Say) -> None:
                     (folder / f"{table}.copy").unlink()
                 sessions = await volumes.kept()
                 _check_complete(settings, set(sessions), await postgres_backup.live_sessions(url), say)
-                kept, left_out = list[UUID](), list[UUID]()
+                kept, left_out = list[UUID](), list[str]()
                 for session_id in sessions:
                     try:
                         if await _save_workspace(volumes, session_id, folder, archive, say, _room(settings, folder)):
                             kept.append(session_id)
                     except TooLargeError:
-                        left_out.append(session_id)
+                        left_out.append(f"{session_id} (no room; a file with holes counts as its whole size)")
+                    except TornError:
+                        left_out.append(f"{session_id} (its files become shorter while they are read; drain first)")
                 _add_manifest(archive, folder, {**saved, **_about(settings), "volumes": list(map(str, kept))})
             partial.chmod(0o600)  # it holds the signing key
             await asyncio.to_thread(_sync, partial)
@@ -70,8 +73,7 @@ async def backup(settings: Settings, target: Path, say: Say) -> None:
             if left_out:
                 raise RefusedError(
                     "backup",
-                    f"{target} is written without the workspaces of {', '.join(map(str, left_out))}: there is no room "
-                    "for them; a file with holes counts as its whole size",
+                    f"{target} is written without the workspaces of {', '.join(left_out)}",
                 )
     finally:
         await volumes.close()
@@ -80,7 +82,10 @@ async def backup(settings: Settings, target: Path, say: Say) -> None:
 async def _save_workspace(
     volumes: Volumes, session_id: UUID, folder: Path, archive: tarfile.TarFile, say: Say, most_bytes: int
 ) -> bool:
-    """Add a workspace to the archive; return whether it was still there. Raises TooLargeError above `most_bytes`."""
+    """Add a workspace to the archive; return whether it was still there.
+
+    Raises TooLargeError above `most_bytes`, and TornError.
+    """
     file = folder / "volume.tar"
     try:
         if not await volumes.save(session_id, file, most_bytes):
@@ -89,6 +94,9 @@ async def _save_workspace(
         archive.add(file, f"volumes/{session_id}.tar")
     except TooLargeError:
         say(f"workspace left out: {session_id}: larger than {most_bytes} bytes, for which there is room")
+        raise
+    except TornError:
+        say(f"workspace left out: {session_id}: the engine ends in the middle of it, because a file becomes shorter")
         raise
     finally:
         file.unlink(missing_ok=True)
@@ -148,8 +156,8 @@ async def _restore(settings: Settings, url: str, source: Path, say: Say) -> None
                     say(f"workspace: {session_id}")
                 await postgres_backup.load(url, folder, manifest)
             except BaseException:
-                with suppress(JelmoreError):
-                    for session_id in made:
+                for session_id in made:
+                    with suppress(JelmoreError):
                         await volumes.remove(session_id)
                 raise
             say(f"database: {len(manifest['tables'])} tables")

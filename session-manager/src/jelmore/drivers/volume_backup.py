@@ -2,14 +2,15 @@
 
 import asyncio
 import io
+import logging
 import os
 import secrets
 import shutil
 import tarfile
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol, cast
 from uuid import UUID
 
 from jelmore.drivers.docker_config import labels, reader_config, volume_name
@@ -19,10 +20,20 @@ from jelmore.session.errors import DependencyError, RefusedError
 
 _MOUNT: Final = "/session"
 _RESTORE_S: Final = 3600.0
+_READINGS: Final = 3
+
+log = logging.getLogger(__name__)
 
 
 class TooLargeError(Exception):
     """A workspace is larger than there is room for."""
+
+
+class TornError(Exception):
+    """The engine sent only the beginning of a workspace, however often it was asked.
+
+    It ends its tar, without a word, at a file that becomes shorter while it is read. Such a tar cannot be restored.
+    """
 
 
 class _BoundedFile(io.FileIO):
@@ -52,7 +63,7 @@ class Volumes(Protocol):
     async def save(self, session_id: UUID, target: Path, most_bytes: int) -> bool:
         """Write a workspace into a tar file; return whether it was still there: its session may be erased meanwhile.
 
-        Raises TooLargeError above `most_bytes`, and leaves a part then.
+        Raises TooLargeError above `most_bytes`, and TornError; leaves a part then.
         """
 
     async def taken(self) -> Collection[UUID]:
@@ -82,7 +93,10 @@ class DockerVolumes:
         return await self._workspaces.kept()
 
     async def save(self, session_id: UUID, target: Path, most_bytes: int) -> bool:
-        """Write a volume into a tar file, with owners and modes; return whether it was there. Raises TooLargeError."""
+        """Write a volume into a tar file, with owners and modes; return whether it was there.
+
+        Raises TooLargeError and TornError.
+        """
         if not await self._workspaces.exists(session_id):
             return False
         async with self._mounted(session_id) as container:
@@ -90,15 +104,21 @@ class DockerVolumes:
                 session_id
             ):  # the engine has made an empty one, which the sweep removes
                 return False
-            pieces = self._engine.pieces(f"containers/{container}/archive", params={"path": _MOUNT})
-            try:
-                async with aclosing(pieces):
-                    with _BoundedFile(target, most_bytes) as file:
-                        async for piece in pieces:
-                            await asyncio.to_thread(file.write, piece)
-            except EngineError as error:
-                raise engine_failure(error, "save a volume") from None
-        return True
+            for _ in range(_READINGS):
+                await self._read(container, target, most_bytes)
+                if await asyncio.to_thread(_is_whole, target):
+                    return True
+        raise TornError
+
+    async def _read(self, container: str, target: Path, most_bytes: int) -> None:
+        pieces = self._engine.pieces(f"containers/{container}/archive", params={"path": _MOUNT})
+        try:
+            async with aclosing(pieces):
+                with _BoundedFile(target, most_bytes) as file:
+                    async for piece in pieces:
+                        await asyncio.to_thread(file.write, piece)
+        except EngineError as error:
+            raise engine_failure(error, "save a volume") from None
 
     async def taken(self) -> Collection[UUID]:
         """Return the sessions that have a volume, whatever installation made it: the engine has one set of names."""
@@ -167,18 +187,30 @@ class LocalVolumes:
         return sorted(UUID(name) for name in names if _is_id(name))
 
     async def save(self, session_id: UUID, target: Path, most_bytes: int) -> bool:
-        """Write the folder into a tar file. Sockets are left out: tar cannot hold them. Raises TooLargeError."""
+        """Write the folder into a tar file. Raises TooLargeError.
+
+        Sockets are left out: tar cannot hold them. So is what this user may not read, with a line in the log.
+        """
         folder = self._root / str(session_id)
 
         def write() -> bool:
+            unreadable: list[OSError] = []
             with (
                 _BoundedFile(target, most_bytes) as file,
                 tarfile.open(fileobj=file, mode="w") as archive,
             ):
-                for path in (folder, *_below(folder)):
-                    with suppress(FileNotFoundError):  # the agent removes files meanwhile
-                        archive.add(path, arcname=Path("session") / path.relative_to(folder), recursive=False)
-                return bool(archive.getmembers())
+                for path in (folder, *_below(folder, unreadable.append)):
+                    try:
+                        _add(archive, path, str(Path("session") / path.relative_to(folder)))
+                    except FileNotFoundError:
+                        continue  # the agent removes files meanwhile
+                    except PermissionError as error:
+                        unreadable.append(error)
+                found = bool(archive.getmembers())
+            refused = [error for error in unreadable if isinstance(error, PermissionError)]
+            if refused:
+                log.warning("workspace %s: %d files or folders left out: %s", session_id, len(refused), refused[0])
+            return found
 
         return await asyncio.to_thread(write)
 
@@ -211,10 +243,43 @@ class LocalVolumes:
         """Nothing to release."""
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _below(folder: Path, onerror: Callable[[OSError], object] | None = None) -> Iterator[Path]:
     """Yield everything below a folder, folders before what is in them. Follows no links."""
-    for here, folders, files in os.walk(folder):
+    for here, folders, files in os.walk(folder, onerror=onerror):
         yield from (Path(here) / name for name in (*sorted(folders), *sorted(files)))
+
+
+class _Filled:
+    """A file that ends with zeros where it has become shorter: its size is in the tar before its content."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        return self._file.read(size).ljust(size, b"\0")
+
+
+def _add(archive: tarfile.TarFile, path: Path, name: str) -> None:
+    """Add one entry, without what is below it. Raises OSError before it has written anything."""
+    entry = cast("tarfile.TarInfo | None", archive.gettarinfo(path, name))
+    if entry is None:
+        return  # a socket
+    if not entry.isreg():
+        archive.addfile(entry)
+        return
+    with path.open("rb") as file:
+        archive.addfile(entry, cast("BinaryIO", _Filled(file)))
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a tar file has all of the content of its last entry."""
+    try:
+        with tarfile.open(path, "r:") as archive:
+            while archive.next() is not None:
+                cast("Any", archive).members.clear()  # of a million files, too
+    except tarfile.TarError:
+        return False
+    return True
 
 
 def _is_id(name: str) -> bool:
