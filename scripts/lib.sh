@@ -139,14 +139,16 @@ keep_store_passwords() {
 }
 
 # other_checkout: print the folder of another checkout whose deployment is on this engine under the same name; nothing if there is none.
-# `up` would replace its services by ours, on its volumes. One whose folder is gone has been moved here.
+# `up` would replace its services by ours, on its volumes. One whose folder is gone has been moved here; one that this user may
+# not look into is there.
 other_checkout() {
-    local project folder folders
+    local project folder folders found
     project=$(setting COMPOSE_PROJECT_NAME)
     folders=$(docker ps --all --filter "label=com.docker.compose.project=${project:-jelmore}" --filter label=com.docker.compose.config-hash \
         --format '{{.Label "com.docker.compose.project.working_dir"}}' | sort -u)
     while read -r folder; do
-        [[ -e $folder/compose.yaml && ! $folder -ef $ROOT ]] || continue
+        [[ -n $folder && ! $folder -ef $ROOT ]] || continue
+        found=$(LC_ALL=C stat "$folder/compose.yaml" 2>&1) || [[ $found == *"Permission denied"* ]] || continue
         echo "$folder"
         return
     done <<<"$folders"

@@ -26,6 +26,12 @@ def test_a_deployment_does_not_take_over_that_of_another_checkout(tmp_path: Path
         answered = run("bash", "-c", look, COMPOSE_PROJECT_NAME="")
         assert (answered.returncode, answered.stdout) == (0, found), answered.stderr
         assert "project=jelmore " in (tmp_path / "asked").read_text()
+    stat = tmp_path / "stat"  # root may look into every folder
+    stat.write_text("#!/bin/sh\necho \"stat: cannot statx '$1': Permission denied\" >&2\nexit 1\n")
+    stat.chmod(0o755)
+    (tmp_path / "folders").write_text(f"{ours}\n{tmp_path}/of somebody else\n")
+    answered = run("bash", "-c", look, COMPOSE_PROJECT_NAME="")
+    assert (answered.returncode, answered.stdout) == (0, f"{tmp_path}/of somebody else\n"), answered.stderr
     (ours / ".env").write_text("COMPOSE_PROJECT_NAME=second\n")
     run("bash", "-c", look, COMPOSE_PROJECT_NAME="")
     assert "project=second " in (tmp_path / "asked").read_text()
