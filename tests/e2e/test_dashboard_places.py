@@ -1,5 +1,6 @@
 """Where a page is: its address, its name, what a step back returns to, and how many connections it takes for that."""
 
+import asyncio
 from urllib.parse import quote
 
 from playwright.async_api import Browser, Page, Route, expect
@@ -57,6 +58,8 @@ async def test_a_folder_and_a_file_have_addresses(local_api: Api, browser: Brows
         await page.goto(f"{base}/gone.txt")
         await expect(files.get_by_role("button", name="Try again")).to_be_visible()
         await files.get_by_role("button", name="workspace").click()
+        await expect(files.get_by_role("button", name="docs/")).to_be_visible()
+        await page.goto(f"{base}/..%2F..%2F..%2Fme")  # no other call of the API
         await expect(files.get_by_role("button", name="docs/")).to_be_visible()
 
 
@@ -173,3 +176,27 @@ async def test_who_signs_out_is_signed_out_of_every_tab(local_api: Api, browser:
         await page.get_by_label("API key").fill(local_api.stack.api_key)
         await page.get_by_role("button", name="Sign in").click()
         await expect(other.locator(".said")).to_contain_text("hello")
+
+
+async def test_a_list_that_comes_late_hides_no_newer_session(local_api: Api, browser: Browser) -> None:
+    asked, release = asyncio.Event(), asyncio.Event()
+
+    async def late(route: Route) -> None:
+        answer = await route.fetch()
+        asked.set()
+        await release.wait()
+        await route.fulfill(response=answer)
+
+    async with page_of(local_api, browser, DESK) as page:
+        await page.goto(f"{local_api.stack.url}/#/")
+        await expect(page.get_by_role("heading", name="Sessions", exact=True)).to_be_visible()
+        await page.route("**/api/v1/sessions?*", late)
+        await page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
+        await asked.wait()
+        await _session(local_api, "Came meanwhile")
+        row = page.get_by_role("link", name="Came meanwhile")
+        await expect(row).to_be_visible()
+        release.set()
+        await page.unroute_all(behavior="wait")
+        await page.wait_for_timeout(500)
+        await expect(row).to_be_visible()

@@ -21,6 +21,7 @@ const opened = new Map(); // ids of sessions that a page shows, with how many do
 let feed = null;
 let stays = false; // whether this tab follows also while nobody sees it: its name says how many sessions wait
 let read = ""; // what went wrong when something was read again
+const readings = new Set(); // for each list that is being read, the ids of the sessions that were read meanwhile
 
 tellOfSlow((count) => (late.value = count > 0));
 let dirty = new Set();
@@ -92,6 +93,13 @@ function signedOut() {
 }
 
 export async function load() {
+  const meanwhile = new Set();
+  readings.add(meanwhile);
+  await loadList(meanwhile).finally(() => readings.delete(meanwhile));
+}
+
+async function loadList(meanwhile) {
+  const who = me.value?.id;
   const query = new URLSearchParams({ limit: PAGE, sort: "-last_activity", archived: archived.value });
   if (filter.value) query.set("q", filter.value);
   if (tag.value) query.append("tag", tag.value);
@@ -101,9 +109,11 @@ export async function load() {
   const others = full || filter.value || tag.value || archived.value ? ANSWERS.map((each) => `limit=${PAGE}&waiting_for=${each}`) : [];
   if (full) others.push(`${query}&pinned=true`);
   const more = (await Promise.all(others.map((each) => get(`/sessions?${each}`)))).flat();
+  if (me.value?.id !== who) return; // it is the list of somebody who has signed out meanwhile
   cut.value = full;
   matches.value = filter.value ? new Set(found.map((each) => each.id)) : null;
-  const kept = [...sessions.value.values()].filter((each) => opened.has(each.id)); // whatever the list is filtered by
+  // Whatever the list is filtered by; a session that an event told of meanwhile may be newer than the list.
+  const kept = [...sessions.value.values()].filter((each) => opened.has(each.id) || meanwhile.has(each.id));
   sessions.value = new Map([...kept, ...more, ...found].map((each) => [each.id, newer(each)]));
 }
 
@@ -114,6 +124,7 @@ export function keepOpen(id) {
 }
 
 export function remember(session) {
+  for (const each of readings) each.add(session.id);
   const known = new Map(sessions.value);
   known.set(session.id, newer(session));
   sessions.value = known;
@@ -153,8 +164,10 @@ function follow() {
   rest();
   if (!seen.value && !stays) return;
   feed = new EventSource(`${API}/events/stream?type=session.*&type=command.*`);
+  let met = false; // a new stream begins with what happens from now on: what was before it is read after that
   feed.addEventListener("hello", () => {
-    if (!online.value) catchUp();
+    if (!met || !online.value) catchUp();
+    met = true;
     online.value = true;
   });
   feed.addEventListener("event", (message) => {

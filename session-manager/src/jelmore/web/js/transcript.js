@@ -151,6 +151,7 @@ export class Follower {
   open() {
     // EventSource reconnects by itself from the last id, but not after a response that is an error, such as the proxy's
     // while the manager is away.
+    this.rest(); // what waited for an answer of the server may come here after the page was seen again
     this.source = new EventSource(`${API}/sessions/${this.id}/stream?after=${this.seq}&attendance=true${isGuest() ? "&guest=true" : ""}`);
     this.source.addEventListener("event", (message) => this.take(JSON.parse(message.data)));
     this.source.addEventListener("hello", () => this.grown && this.grow({ event: { delta: { type: "text_delta", text: MISSING } } }));

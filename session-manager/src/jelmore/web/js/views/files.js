@@ -19,7 +19,9 @@ const folderOf = (path) => path.slice(0, path.lastIndexOf("/") + 1);
 export function pathOf(parts) {
   // Returns the path that the rest of an address names; a folder ends with a slash, and the workspace is "".
   try {
-    return parts.map(decodeURIComponent).join("/");
+    const path = parts.map(decodeURIComponent).join("/");
+    // A browser resolves these, also encoded: an address would lead to other calls of the API.
+    return path.split("/").some((each) => each === "." || each === "..") ? "" : path;
   } catch {
     return "";
   }
