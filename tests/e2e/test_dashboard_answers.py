@@ -61,7 +61,7 @@ async def test_questions_are_answered_by_choices_and_in_ones_own_words(local_api
 
 FORM = {
     "type": "object",
-    "required": ["size", "count"],
+    "required": ["size", "count", "colours"],
     "properties": {
         "size": {"type": "string", "oneOf": [{"const": "s", "title": "Small"}, {"const": "m", "title": "Medium"}]},
         "count": {"type": "integer", "title": "How many?", "minimum": 1},
@@ -69,6 +69,7 @@ FORM = {
         "gift": {"type": "boolean", "title": "A gift"},
         "until": {"type": "string", "format": "date"},
         "note": {"type": "string", "description": "for the parcel"},
+        "extras": {"type": "array", "items": {"type": "string", "enum": ["bow"]}, "minItems": 1},  # left out as a whole
     },
 }
 

@@ -6,13 +6,14 @@ const KINDS = { email: "email", uri: "url", date: "date", "date-time": "datetime
 
 export function Elicitation({ request, answer }) {
   const { mcp_server_name: server, requested_schema: schema, mode, url } = request.input ?? {};
-  const fields = mode === "url" ? [] : Object.entries(schema?.properties ?? {});
-  const required = schema?.required ?? [];
-  const [values, setValues] = useState(() => Object.fromEntries(fields.map(([name, field]) => [name, field.default ?? emptyOf(field)])));
+  // The runner passes on what is no schema: it must not end the page.
+  const fields = mode === "url" ? [] : Object.entries(isObject(schema?.properties) ? schema.properties : {}).filter(([, field]) => isObject(field));
+  const required = Array.isArray(schema?.required) ? schema.required : [];
+  const [values, setValues] = useState(() => Object.fromEntries(fields.map(([name, field]) => [name, firstOf(field)])));
   const set = (name, value) => setValues((before) => ({ ...before, [name]: value }));
   return html`<form class="ask" onSubmit=${(event) => {
     event.preventDefault();
-    answer(request, { decision: "allow", ...(mode !== "url" && { updated_input: contentOf(fields, values) }) });
+    answer(request, { decision: "allow", ...(mode !== "url" && { updated_input: contentOf(fields, values, required) }) });
   }}><p class="asks">${plain(request.title)} <small>${plain(server)}</small></p>
     ${mode === "url" && html`<p>${/^https?:\/\//i.test(url) ? html`<a href=${url} target="_blank" rel="noopener noreferrer">${plain(url)}</a>` : plain(url)}</p>`}
     ${fields.map(([name, field]) => html`<${Field} key=${name} name=${name} field=${field} value=${values[name]}
@@ -44,18 +45,27 @@ function Field({ name, field, value, required, group, onValue }) {
     minlength=${field.minLength} maxlength=${field.maxLength} onInput=${input} /></label>`;
 }
 
-const emptyOf = ({ type }) => (type === "boolean" ? false : type === "array" ? [] : "");
+const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+
+function firstOf({ type, format, default: given }) {
+  // Returns the value that a field begins with: its default if that is one, in the form that the input shows.
+  if (type === "boolean") return given === true;
+  if (type === "array") return Array.isArray(given) ? given : [];
+  if (format === "date-time") return ""; // its input takes no zone: it would be sent unseen
+  return typeof given === "string" || typeof given === "number" ? given : "";
+}
 
 // The values to choose from with their titles; none where any value may be.
 function choicesOf(field) {
   const titled = field?.oneOf ?? field?.anyOf;
-  if (Array.isArray(titled)) return titled.filter((each) => "const" in each).map((each) => ({ value: each.const, title: each.title ?? each.const }));
+  if (Array.isArray(titled)) return titled.filter((each) => isObject(each) && "const" in each).map((each) => ({ value: each.const, title: each.title ?? each.const }));
   return Array.isArray(field?.enum) ? field.enum.map((value, index) => ({ value, title: field.enumNames?.[index] ?? value })) : [];
 }
 
 // What is sent: numbers as numbers, times with their zone, and nothing for a field that was left empty.
-function contentOf(fields, values) {
+function contentOf(fields, values, required) {
   const typed = (field, value) => (field.type === "number" || field.type === "integer" ? Number(value)
     : field.format === "date-time" ? new Date(value).toISOString() : value);
-  return Object.fromEntries(fields.filter(([name]) => values[name] !== "").map(([name, field]) => [name, typed(field, values[name])]));
+  const isGiven = ([name]) => (Array.isArray(values[name]) ? values[name].length > 0 || required.includes(name) : values[name] !== "");
+  return Object.fromEntries(fields.filter(isGiven).map(([name, field]) => [name, typed(field, values[name])]));
 }
