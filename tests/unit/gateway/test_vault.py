@@ -102,3 +102,21 @@ def test_a_key_that_could_not_be_written_whole_is_no_key(tmp_path: Path, monkeyp
     assert Vault(key_reader({}, tmp_path)).open(WHOSE, sealed) == "x"
     (tmp_path / "secrets.key").write_text("")  # as an earlier version left it
     assert vault.key_id
+
+
+def test_of_two_gateways_that_begin_at_once_both_have_the_same_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Vault(key_reader({}, tmp_path)), Vault(key_reader({}, tmp_path))
+    sealed: list[str] = []
+    real = os.fsync
+
+    def meanwhile(descriptor: int) -> None:
+        real(descriptor)
+        monkeypatch.setattr(os, "fsync", real)
+        sealed.append(second.seal(WHOSE, "x")[0])
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    first.seal(WHOSE, "y")
+    assert Vault(key_reader({}, tmp_path)).open(WHOSE, sealed[0]) == "x"
+    assert [path.name for path in tmp_path.iterdir()] == ["secrets.key"]
