@@ -13,6 +13,7 @@ from jelmore_client import AsyncSession, ConnectionFailedError, Event, Pending
 from jelmore_client.cli import app as cli
 from jelmore_client.cli import attach as module
 from jelmore_client.cli.printing import Printer
+from jelmore_client.errors import Problem, error_of
 from jelmore_client.models import SessionInfo
 
 AWAY = ConnectionFailedError("http://test does not answer")
@@ -114,3 +115,39 @@ def test_a_stream_that_waits_for_its_server_says_so_once_a_minute(
     for delay_s in (0.3, 2.0, 4.0):
         cli._say_why_it_waits(AWAY, delay_s)
     assert capsys.readouterr().err.splitlines() == ["http://test does not answer Trying again until Ctrl-C …"]
+
+
+async def test_a_prompt_that_meets_a_request_or_a_refusal_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Printer, "block", lambda *_: None)
+    talk = Talk()
+    with create_pipe_input() as typed, create_app_session(input=typed, output=DummyOutput()):
+        terminal = module._Terminal(cast("AsyncSession", talk))
+        asks = {"request_id": "r", "waiting_for": "permission", "tool": "Bash", "title": "Bash", "input": {}}
+        terminal._conversation.wait_for(Pending.model_validate(asks))
+        assert not await terminal._execute("mend the parser, too")
+        terminal._conversation.pending = []
+
+        async def refuse(*_: Any, **__: Any) -> None:
+            raise error_of(Problem(409, "conflict", "Not now", "it ends", "", False, None))
+
+        monkeypatch.setattr(talk, "send", refuse)
+        assert not await terminal._execute("mend the parser, too")
+
+
+def test_what_was_given_stays_when_another_request_is_answered() -> None:
+    conversation = module.Conversation()
+    for name in ("first", "second"):
+        asks: dict[str, Any] = {
+            "request_id": name,
+            "waiting_for": "question",
+            "tool": "AskUserQuestion",
+            "title": "",
+            "input": {},
+        }
+        conversation.wait_for(Pending.model_validate(asks))
+    conversation.answers = {"Which?": "this"}
+    for name, left in (("second", {"Which?": "this"}), ("first", {})):
+        data = {"request_id": name, "decision": "deny"}
+        event = {"seq": 1, "kind": "permission_resolved", "at": "2026-01-31T12:00:00.000Z", "data": data}
+        conversation.take(Event.model_validate(event))
+        assert conversation.answers == left

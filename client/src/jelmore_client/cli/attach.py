@@ -83,8 +83,9 @@ class Conversation:
             case "permission_requested" | "question":
                 self.wait_for(Pending.model_validate(data))
             case "permission_resolved":
+                first = self.pending[:1]
                 self.pending = [each for each in self.pending if each.request_id != data.get("request_id")]
-                self.answers = {}
+                self.answers = self.answers if self.pending[:1] == first else {}
             case "turn_ended" | "interrupted":
                 self.running = bool(self.queue)
                 self.queue.pop(next(iter(self.queue), ""), None)
@@ -300,11 +301,11 @@ class _Terminal:
 
     async def _execute(self, line: str) -> bool:
         """Send a line, as a prompt or an answer. False: it was not sent, and is typed again for the user."""
+        request = next(iter(self._conversation.pending), None)
         try:
-            if not self._conversation.pending:
+            if request is None:
                 await self._send(line)
                 return True
-            request = self._conversation.pending[0]
             answer = answer_of(self._conversation, line)
             if answer is None:
                 self._show_question("question")
@@ -312,10 +313,11 @@ class _Terminal:
             await self._session.answer(request.request_id, answer)
         except UnclearError as error:
             self._printer.block(Block("note", str(error)))
+            return False  # it may be a prompt that was being typed when the agent asked
         except ConflictError as error:
-            self._printer.block(
-                Block("note", "somebody else has answered" if self._conversation.pending else str(error))
-            )
+            answered = request is not None
+            self._printer.block(Block("note", "somebody else has answered" if answered else str(error)))
+            return answered
         except JelmoreError as error:
             self._printer.block(Block("error", f"not sent: {error}"))
             self._show_question("question")
