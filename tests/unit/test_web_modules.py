@@ -1,4 +1,4 @@
-"""The dashboard's modules import only what others export: a browser refuses the whole page for one name that is missing."""
+"""The dashboard's modules import only names that exist: a browser refuses the whole page for one that is missing."""
 
 import re
 from pathlib import Path

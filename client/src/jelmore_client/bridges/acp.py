@@ -188,7 +188,7 @@ class JelmoreAgent:
             except ConflictError:
                 await given.session.interrupt()
         except JelmoreError:
-            given.stopping = False  # the prompt goes on, and can be cancelled again
+            given.stopping = False  # the prompt continues, and can be cancelled again
             raise
 
     async def ext_method(self, method: str, params: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - the protocol's
