@@ -1,19 +1,21 @@
 """What a backup, a restore and an uninstall do when something is pulled away below them."""
 
+import asyncio
 import errno
 import fcntl
 import io
+import json
 import os
 import tarfile
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from uuid import UUID
 
 import pytest
 
-from jelmore.backup_command import _stopped
-from jelmore.drivers import volume_backup
+from jelmore.backup_command import _restore, _stopped
+from jelmore.drivers import postgres_backup, volume_backup
 from jelmore.drivers.docker_engine import DockerEngine
 from jelmore.drivers.paths import RunPaths
 from jelmore.drivers.volume_backup import DockerVolumes, LocalVolumes, TornError
@@ -164,3 +166,37 @@ async def test_what_the_engine_ends_in_the_middle_is_no_backup(tmp_path: Path) -
         assert engine.cuts == left
         with tarfile.open(target) as archive:
             assert archive.getnames() == ["session/log"]
+
+
+@pytest.mark.parametrize("is_loaded", [True, False])
+async def test_a_restore_that_fails_after_the_database_is_loaded_keeps_the_workspaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_loaded: bool
+) -> None:
+    """Ended between the commit and the migrations, it left sessions without workspaces."""
+    one, source = UUID(int=1), tmp_path / "jelmore.tar"
+    with tarfile.open(source, "w") as archive:
+        inner = io.BytesIO()
+        with tarfile.open(fileobj=inner, mode="w") as volume:
+            folder = tarfile.TarInfo("session")
+            folder.type, folder.mode = tarfile.DIRTYPE, 0o700
+            volume.addfile(folder)
+        manifest = json.dumps({"format": 1, "tables": {}, "migrations": [], "volumes": [str(one)]}).encode()
+        for name, content in ((f"volumes/{one}.tar", inner.getvalue()), ("manifest.json", manifest)):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+
+    async def prepare(*_: object) -> None:
+        """Do nothing."""
+
+    async def load(_url: str, _folder: Path, _saved: object, loaded: Callable[[], None]) -> None:
+        if is_loaded:
+            loaded()
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(postgres_backup, "prepare", prepare)
+    monkeypatch.setattr(postgres_backup, "load", load)
+    settings = Settings(_env_file=None, data_dir=tmp_path / "data", runtime="local")
+    with pytest.raises(asyncio.CancelledError):
+        await _restore(settings, "postgresql://nowhere", source, lambda _: None)
+    assert (tmp_path / "data" / "local" / str(one)).is_dir() == is_loaded

@@ -154,7 +154,7 @@ async def _restore(settings: Settings, url: str, source: Path, say: Say) -> None
                     made.append(session_id)
                     file.unlink()
                     say(f"workspace: {session_id}")
-                await postgres_backup.load(url, folder, manifest)
+                await postgres_backup.load(url, folder, manifest, made.clear)  # from then on they belong to sessions
             except BaseException:
                 for session_id in made:
                     with suppress(JelmoreError):

@@ -5,7 +5,7 @@ schema that it was made of, and migrated afterwards.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Final
@@ -78,9 +78,10 @@ async def prepare(url: str, saved: Mapping[str, Any]) -> None:
     await migrate(url, only=numbers)
 
 
-async def load(url: str, folder: Path, saved: Mapping[str, Any]) -> None:
+async def load(url: str, folder: Path, saved: Mapping[str, Any], loaded: Callable[[], None] = lambda: None) -> None:
     """Load what `save` wrote into a database that `prepare` has prepared, in one transaction; then migrate it.
 
+    Calls `loaded` once the transaction is committed: what fails after that leaves a whole database.
     Raises RefusedError when the database is not empty or has other migrations than the backup.
     """
     numbers = _numbers(saved)
@@ -105,6 +106,7 @@ async def load(url: str, folder: Path, saved: Mapping[str, Any]) -> None:
                     values = {"sequence": row["sequence"], "newest": await connection.fetchval(maximum)}
                     await execute(connection, _SQL["continue_sequence"], **values)
                 await connection.execute(_SQL["skip_positions"])
+            loaded()
     finally:
         await close(connection)
     await migrate(url)
