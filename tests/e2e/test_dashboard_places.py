@@ -200,3 +200,16 @@ async def test_a_list_that_comes_late_hides_no_newer_session(local_api: Api, bro
         await page.unroute_all(behavior="wait")
         await page.wait_for_timeout(500)
         await expect(row).to_be_visible()
+
+
+async def test_a_folder_says_what_it_does_not_show(local_api: Api, browser: Browser) -> None:
+    session_id = await _session(local_api, "Has many files")
+    odd = {"name": "\ufffd", "encoded": "%FF", "type": "file", "size": 1, "modified": 0}
+    listing = {"path": "", "entries": [odd, {"name": "plain", "type": "file", "size": 1, "modified": 0}], "next": "x"}
+    async with page_of(local_api, browser, DESK) as page:
+        await page.route(f"**{SESSIONS}/{session_id}/files/", lambda route: route.fulfill(json=listing))
+        await page.goto(f"{local_api.stack.url}/#/s/{session_id}/files")
+        files = page.get_by_role("region", name="Files")
+        await expect(files.get_by_text("Only the first 2 are listed")).to_be_visible()
+        await expect(files.get_by_role("button", name="\ufffd")).to_be_disabled()
+        await expect(files.get_by_role("button", name="plain")).to_be_enabled()

@@ -38,11 +38,12 @@ async function answer(request, pathname) {
 
 // A notification of the server: the title of a session that waits for its owner. See js/push.js.
 const WAITS = { permission: "asks for a permission", question: "asks a question", egress: "asks to connect" };
+const BIDI = /[\u202a-\u202e\u2066-\u2069]/g; // as in js/text.js: nothing turns the reading direction
 const SESSION = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 self.addEventListener("push", (event) => {
   const { title, session_id: id, waiting_for: why } = event.data?.json() ?? {};
-  event.waitUntil(self.registration.showNotification(String(title ?? "Jelmore"), {
+  event.waitUntil(self.registration.showNotification(String(title ?? "Jelmore").replace(BIDI, ""), {
     body: `${WAITS[why] ?? "waits for you"}`,
     tag: String(id), // a later one of the same session takes its place
     icon: "/ui/icon-192.png",

@@ -28,9 +28,12 @@ export function pathOf(parts) {
 }
 
 async function read(id, path) {
-  // Returns what a path names: {path, entries} of a folder, {path, image} or {path, text} of a file; the text is null when it
-  // is none, or too long to be shown.
-  if (folderOf(path) === path) return { path, entries: (await get(placeOf(id, path))).entries };
+  // Returns what a path names: {path, entries, more} of a folder, `more` when there are others; {path, image} or {path, text} of
+  // a file, the text null when it is none, or too long to be shown.
+  if (folderOf(path) === path) {
+    const { entries, next } = await get(placeOf(id, path));
+    return { path, entries, more: !!next };
+  }
   const type = IMAGES[path.toLowerCase().split(".").at(-1)];
   const { bytes, more } = await startOf(placeOf(id, path), type ? MOST_IMAGE : MOST_SHOWN);
   if (more) return { path, text: null };
@@ -64,12 +67,13 @@ export function Files({ id, path }) {
     <div aria-busy=${!content.problem && found?.path !== path}>${view}</div></section>`;
 }
 
-function Folder({ folder: { path, entries }, open }) {
+function Folder({ folder: { path, entries, more }, open }) {
   if (entries.length === 0) return html`<p class="hint">The folder is empty.${mayWrite() && " Drop files here."}</p>`;
-  return html`<ul class="list">${entries.map((each) => html`<li key=${each.name}>
-    <button class="row entry" disabled=${each.type === "link" || each.type === "other"} onClick=${() => open(`${path}${each.name}${each.type === "directory" ? "/" : ""}`)}>
+  return html`<ul class="list">${entries.map((each) => html`<li key=${each.encoded ?? each.name}>
+    <button class="row entry" disabled=${each.type === "link" || each.type === "other" || !!each.encoded} onClick=${() => open(`${path}${each.name}${each.type === "directory" ? "/" : ""}`)}>
       <span class="title">${plain(each.name)}${each.type === "directory" ? "/" : ""}${each.target ? ` → ${plain(each.target)}` : ""}</span>
-      <span class="age">${each.size === undefined ? "" : size(each.size)}</span></button></li>`)}</ul>`;
+      <span class="age">${each.size === undefined ? "" : size(each.size)}</span></button></li>`)}</ul>
+    ${more && html`<p class="hint">Only the first ${entries.length.toLocaleString()} are listed. Download them to see all.</p>`}`;
 }
 
 function Viewer({ id, file, onClose }) {
