@@ -36,7 +36,7 @@ async def test_a_file_goes_in_and_out(made: World) -> None:
         assert (new.status_code, new.json()["size"]) == (201, 9), new.text
         got = await client.get(f"{files}/src/main.py")
         assert (got.content, got.headers["etag"]) == (b"print(1)\n", new.headers["etag"])
-        assert got.headers["content-length"] == "8"
+        assert got.headers["content-length"] == "9"
         assert "sandbox" in got.headers["content-security-policy"]
         part = await client.get(f"{files}/src/main.py", headers={"Range": "bytes=6-6"})
         assert (part.status_code, part.content, part.headers["content-range"]) == (206, b"1", "bytes 6-6/9")

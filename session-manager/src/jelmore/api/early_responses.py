@@ -33,7 +33,10 @@ KNOWN: Final = Bounds(1024 * 1024 * 1024, 30.0)
 """Of one that is, and may as well upload that much."""
 
 LINGER: Final = Bounds(1024 * 1024 * 1024, 10.0)
-"""After the response."""
+"""Of one that is, after the response."""
+
+SILENCE_S: Final = 2.0
+"""A client that sends nothing for so long waits for the response."""
 
 
 async def read_on(receive: Receive, is_read: Callable[[], bool], bounds: Bounds = UNKNOWN) -> bool:
@@ -42,7 +45,8 @@ async def read_on(receive: Receive, is_read: Callable[[], bool], bounds: Bounds 
     with suppress(TimeoutError):
         async with asyncio.timeout(bounds.within_s):
             while not is_read() and left_bytes > 0:
-                message = await receive()
+                async with asyncio.timeout(SILENCE_S):
+                    message = await receive()
                 if message["type"] == "http.disconnect":
                     break
                 left_bytes -= len(message.get("body", b""))
@@ -75,12 +79,16 @@ class RequestBody:
             return self._is_read
         if not self._asked_for and headers.get("expect", "").lower() == "100-continue":
             return False  # the client waits with its body for us to ask
-        self.left = not await self._read_on(KNOWN if "caller" in state else UNKNOWN)
+        self.left = not await self._read_on(KNOWN if self._is_known else UNKNOWN)
         return not self.left
 
     async def linger(self) -> None:
         """Read on after a response, until the client has read that and closes the connection."""
-        await self._read_on(LINGER)
+        await self._read_on(LINGER if self._is_known else UNKNOWN)
+
+    @property
+    def _is_known(self) -> bool:
+        return "caller" in self._scope["state"]
 
     async def _read_on(self, bounds: Bounds) -> bool:
         return await read_on(self.receive, lambda: self._is_read, bounds)
