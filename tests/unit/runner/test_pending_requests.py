@@ -149,7 +149,7 @@ def test_a_form_has_its_required_fields_and_no_others() -> None:
 
 
 def test_a_list_of_required_fields_that_has_no_names_requires_nothing() -> None:
-    schema = {"properties": {"size": SIZES}, "required": [["size"], {}, None]}
+    schema: dict[str, Any] = {"properties": {"size": SIZES}, "required": [["size"], {}, None]}
     Question(ELICITATION, {"requested_schema": schema}, "Which?", []).check(allowed())
 
 
