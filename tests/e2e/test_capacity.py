@@ -55,7 +55,9 @@ async def test_a_hundred_at_once_are_each_done_once(quick_api: Api) -> None:
     assert [event["seq"] for event in output] == list(range(1, len(output) + 1))
     inputs = [event["data"]["id"] for event in output if event["kind"] == "input"]
     results = [
-        event["data"]["input_id"] for event in output if event["data"].get("message", {}).get("type") == "result"
+        event["data"]["input_id"]
+        for event in output
+        if event["kind"] == "message" and event["data"]["message"].get("type") == "result"
     ]
     assert sorted(inputs) == sorted(results) == sorted({body["id"] for body in bodies})
 
