@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from claude_agent_sdk import ClaudeSDKClient
 
 TURNS: Final = 2
-"""A turn took 94 ms to its first word without, 48 after one of them, 29 after two and after eight (an idle machine)."""
+"""A turn took 104 ms to its first word without, 48 after one of them, 29 after two, 31 after eight (idle machine)."""
 
 _PROMPT: Final = "hello"
 
